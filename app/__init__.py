@@ -1,0 +1,1 @@
+"""RelayCore: a self-hosted LLM gateway that keeps everything in one Postgres."""

@@ -1,0 +1,1 @@
+"""Answers we already have."""

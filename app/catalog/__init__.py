@@ -1,0 +1,1 @@
+"""What can be called, what it costs and how we are configured."""

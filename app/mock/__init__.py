@@ -1,0 +1,1 @@
+"""The built-in provider that answers when no other is configured."""

@@ -1,0 +1,1 @@
+"""What providers speak: sans-I/O readers and writers, one file per dialect, one row per vendor."""

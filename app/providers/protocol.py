@@ -1,0 +1,50 @@
+"""What an endpoint of a dialect is: a value with pure functions, no client inside."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from app.errors import Dialect
+from app.wire.usage import Facts
+
+
+class StreamTap(Protocol):
+    """Reads a stream of its own dialect while it passes, and holds back what is not yet a whole event.
+
+    `feed` takes the bytes of one read in any cut and returns the whole events that may go to the client now (maybe
+    none). A partial event at the end of a broken stream is never forwarded. `finished` is True once the dialect's end
+    marker has passed, `failed` once an error event has. An event over the line cap raises `UpstreamFailure`.
+    """
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def failed(self) -> bool: ...
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def facts(self) -> Facts: ...
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One model endpoint that we can read: its path at the provider and what its answers mean.
+
+    `path` is relative to the provider's base URL of that dialect ("/chat/completions", "/v1/messages").
+    `read_facts(body)` raises ValueError for bytes that are no whole answer of this endpoint.
+    `open_tap(hide_usage)`: `hide_usage` removes the usage-only chunk that the client did not ask for.
+    `write_stream(body, usage)` turns a stored whole answer into the SSE bytes of the same answer;
+    `write_whole(events)` the stored SSE bytes of a complete stream (usage included) into the whole answer;
+    `hide_usage(events)` removes from stored SSE bytes what a client that did not ask for usage must not see.
+    """
+
+    name: str
+    dialect: Dialect
+    path: str
+    cacheable: bool
+    read_facts: Callable[[bytes], Facts]
+    open_tap: Callable[[bool], StreamTap] | None = None
+    write_stream: Callable[[bytes, bool], bytes] | None = None
+    write_whole: Callable[[bytes], bytes] | None = None
+    hide_usage: Callable[[bytes], bytes] | None = None

@@ -1,0 +1,1 @@
+"""What travels: frozen Structs without logic or I/O."""

@@ -204,9 +204,7 @@ def write_error(error: RelayError, dialect: Dialect, request_id: str | None = No
         return _encode(_AnthropicBody(type="error", error=shape, request_id=request_id))
     return _encode(
         _OpenAIBody(
-            error=_OpenAIError(
-                message=error.message, type=error.openai_type, param=error.param, code=error.code
-            )
+            error=_OpenAIError(message=error.message, type=error.openai_type, param=error.param, code=error.code)
         )
     )
 

@@ -1,0 +1,192 @@
+"""Settings of one process; the only module that reads the environment."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+WELL_KNOWN_KEYS = frozenset(
+    {
+        "",
+        "sk-1234",
+        "admin",
+        "changeme",
+        "change-me",
+        "password",
+        "secret",
+        "test",
+        "relaycore",
+        "sk-admin",
+        "12345678",
+    }
+)
+MIN_ADMIN_KEY_LENGTH = 8
+MIN_SECRET_KEY_LENGTH = 16
+
+
+HOW_TO_MAKE_A_KEY = (
+    "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))' and keep it: without it no stored "
+    "provider key can be read and no API key be checked"
+)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which one and what would do."""
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Time limits towards providers, in seconds.
+
+    The first byte of a whole (not streamed) answer comes when the model has finished, so only streamed calls are held
+    to `first_byte_seconds`; whole ones to `total_seconds`.
+    """
+
+    connect_seconds: float = 5.0
+    first_byte_seconds: float = 60.0
+    idle_seconds: float = 60.0
+    total_seconds: float = 600.0
+    max_answer_bytes: int = 64 * 2**20
+    proxies: dict[str, str] = {}
+    no_proxy: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a process is told from outside. Secrets are shown as `***` by repr."""
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    workers: int = 1
+    database_url: str | None = None
+    data_dir: Path
+    postgres_binaries: Path | None = None
+    admin_key: str | None = None
+    secret_key: str | None = None
+    config_path: Path | None = None
+    max_body_bytes: int = 10 * 2**20
+    max_upload_bytes: int = 512 * 2**20
+    local_cache_bytes: int = 64 * 2**20
+    retention_days: int = 30
+    upstream: UpstreamSettings = UpstreamSettings()
+    provider_environment: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Name the process without its secrets."""
+        return f"Settings(host={self.host!r}, port={self.port}, data_dir={str(self.data_dir)!r})"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether RelayCore runs its own Postgres."""
+        return self.database_url is None
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
+    """Return the settings from the environment, with `flags` (those that are not None) on top.
+
+    Raises SettingsError for a value that cannot be used, naming the variable and never the value of a secret.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, object] = {
+        "host": env.get("RELAYCORE_HOST") or "127.0.0.1",
+        "port": _integer(env, "RELAYCORE_PORT", "PORT", default=4000, low=0, high=65535),
+        "workers": _integer(env, "RELAYCORE_WORKERS", default=1, low=1, high=256),
+        "database_url": _database_url(env.get("DATABASE_URL")),
+        "data_dir": Path(env.get("RELAYCORE_DATA_DIR") or _default_data_dir()),
+        "postgres_binaries": _path(env.get("RELAYCORE_POSTGRES_BIN")),
+        "admin_key": _admin_key(env.get("RELAYCORE_ADMIN_KEY")),
+        "secret_key": _secret_key(env.get("RELAYCORE_SECRET_KEY")),
+        "config_path": _path(env.get("RELAYCORE_CONFIG")),
+        "max_body_bytes": _integer(env, "RELAYCORE_MAX_BODY_BYTES", default=10 * 2**20, low=1024),
+        "max_upload_bytes": _integer(env, "RELAYCORE_MAX_UPLOAD_BYTES", default=512 * 2**20, low=1024),
+        "local_cache_bytes": _integer(env, "RELAYCORE_LOCAL_CACHE_BYTES", default=64 * 2**20, low=0),
+        "retention_days": _integer(env, "RELAYCORE_RETENTION_DAYS", default=30, low=1),
+        "upstream": _upstream(env),
+        "provider_environment": dict(env),
+    }
+    values.update({name: value for name, value in flags.items() if value is not None})
+    return msgspec.convert(values, Settings, strict=False)
+
+
+def _default_data_dir() -> str:
+    """Return the platform's user data folder; root, whose home is private, keeps data where servers do."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return "/var/lib/relaycore"
+    return platformdirs.user_data_dir("relaycore", appauthor=False)
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _integer(env: Mapping[str, str], *names: str, default: int, low: int, high: int | None = None) -> int:
+    for name in names:
+        raw = env.get(name, "").strip()
+        if not raw:
+            continue
+        if not raw.isdecimal() or int(raw) < low or (high is not None and int(raw) > high):
+            upper = f" to {high}" if high is not None else " or more"
+            raise SettingsError(f"{name} must be a whole number of {low}{upper}")
+        return int(raw)
+    return default
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    raw = env.get(name, "").strip()
+    if not raw:
+        return default
+    try:
+        value = float(raw)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise SettingsError(f"{name} must be a positive number of seconds")
+    return value
+
+
+def _upstream(env: Mapping[str, str]) -> UpstreamSettings:
+    proxies = {
+        scheme: url
+        for scheme in ("http", "https", "all")
+        if (url := env.get(f"{scheme}_proxy") or env.get(f"{scheme.upper()}_PROXY"))
+    }
+    return UpstreamSettings(
+        connect_seconds=_seconds(env, "RELAYCORE_UPSTREAM_CONNECT_SECONDS", 5.0),
+        first_byte_seconds=_seconds(env, "RELAYCORE_UPSTREAM_FIRST_BYTE_SECONDS", 60.0),
+        idle_seconds=_seconds(env, "RELAYCORE_UPSTREAM_IDLE_SECONDS", 60.0),
+        total_seconds=_seconds(env, "RELAYCORE_UPSTREAM_TOTAL_SECONDS", 600.0),
+        max_answer_bytes=_integer(env, "RELAYCORE_MAX_ANSWER_BYTES", default=64 * 2**20, low=1024),
+        proxies=proxies,
+        no_proxy=env.get("no_proxy") or env.get("NO_PROXY") or "",
+    )
+
+
+def _database_url(value: str | None) -> str | None:
+    if not value:
+        return None
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        raise SettingsError("DATABASE_URL must start with postgresql://")
+    return f"postgresql://{rest}"
+
+
+def _admin_key(value: str | None) -> str | None:
+    """Refuse a key that anybody would try first; unset means: make a random one."""
+    if value is None:
+        return None
+    if value.strip().lower() in WELL_KNOWN_KEYS or len(value.strip()) < MIN_ADMIN_KEY_LENGTH:
+        raise SettingsError(
+            "RELAYCORE_ADMIN_KEY is empty, well known or shorter than 8 characters; unset it to have a random "
+            "one made, or make one with: python3 -c 'import secrets; print(\"rk-admin-\" + secrets.token_urlsafe(32))'"
+        )
+    return value.strip()
+
+
+def _secret_key(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if value.strip().lower() in WELL_KNOWN_KEYS or len(value.strip()) < MIN_SECRET_KEY_LENGTH:
+        raise SettingsError(
+            "RELAYCORE_SECRET_KEY must be at least 16 characters and hard to guess; " + HOW_TO_MAKE_A_KEY
+        )
+    return value.strip()

@@ -1,1 +1,1 @@
-"""The built-in provider that answers when no other is configured."""
+"""The built-in mock provider: OpenAI's and Anthropic's HTTP APIs without a model behind them."""

@@ -18,14 +18,22 @@ class StreamTap(Protocol):
     """
 
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether the dialect's end marker has passed."""
+        ...
 
     @property
-    def failed(self) -> bool: ...
+    def failed(self) -> bool:
+        """Whether an error event has passed."""
+        ...
 
-    def feed(self, data: bytes) -> bytes: ...
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole events that may go to the client now."""
+        ...
 
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """Return what is known so far."""
+        ...
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,61 @@
+"""What the hot path knows of the configuration: one immutable value, swapped whole."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from app.catalog.prices import PriceBook
+from app.catalog.secrets import SecretUnreadableError, Vault
+from app.catalog.store import PROVIDER_KEY, StoredConfig
+from app.catalog.types import CacheConfig, ProviderConfig
+from app.providers.registry import VENDORS, Provider, build_provider
+from app.wire.usage import Usage
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of everything configured. `unreadable` names providers whose stored key does not open."""
+
+    version: int
+    providers: Mapping[str, Provider]
+    cache: CacheConfig
+    unreadable: tuple[str, ...] = ()
+
+
+class Catalog:
+    """Holds the newest snapshot and the newest prices."""
+
+    def __init__(self, vault: Vault, mock_url: str | None) -> None:
+        self._vault = vault
+        self._mock_url = mock_url
+        self.current = Snapshot(version=0, providers={}, cache=CacheConfig())
+        self.prices = PriceBook.build([])
+
+    def find_cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs at a configured provider, in US dollars; None when that is unknown."""
+        known = self.current.providers.get(provider)
+        return self.prices.find_cost(known.vendor if known is not None else provider, model, usage)
+
+    def load(self, stored: StoredConfig) -> None:
+        """Take over a stored configuration."""
+        self.current = build_snapshot(stored, self._vault, self._mock_url)
+
+
+def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> Snapshot:
+    """Return the snapshot of a stored configuration; without any provider the built-in mock is active."""
+    providers: dict[str, Provider] = {}
+    unreadable: list[str] = []
+    entries = stored.document.providers or {"mock": ProviderConfig(type="mock")}
+    for name, entry in entries.items():
+        sealed = stored.sealed_keys.get(name)
+        try:
+            key = vault.open(PROVIDER_KEY, name, sealed) if sealed is not None else None
+        except SecretUnreadableError:
+            unreadable.append(name)
+            continue
+        is_mock = entry.type == "mock" and entry.base_url is None
+        base_url = mock_url if is_mock else entry.base_url
+        providers[name] = build_provider(name, VENDORS[entry.type], base_url, "mock" if is_mock else key)
+    return Snapshot(
+        version=stored.version, providers=providers, cache=stored.document.cache, unreadable=tuple(unreadable)
+    )

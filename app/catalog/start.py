@@ -1,0 +1,51 @@
+"""Bringing the stored configuration in line with what a start was given: a file, or keys in the environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection
+
+from app.catalog.secrets import Vault
+from app.catalog.seed import read_config_file, read_environment_providers
+from app.catalog.store import (
+    find_file_import,
+    find_newest_document,
+    find_provider_key,
+    insert_document,
+    without_keys,
+)
+from app.catalog.types import ConfigDocument
+
+ENVIRONMENT, FILE = "environment", "file"
+
+
+def seed_config(connection: Connection, vault: Vault, path: Path | None, environ: Mapping[str, str]) -> str | None:
+    """Store a new version when the file or the environment says something new; return where it came from, else None.
+
+    A file is imported when it differs from what it said the last time, so that changes made through the API stay until
+    the file itself changes. Without a file, keys of the environment fill an empty configuration and go on being
+    followed until somebody else changes the configuration.
+    """
+    newest = find_newest_document(connection)
+    if path is not None:
+        document, origin = read_config_file(path, environ), FILE
+        if not document.providers:
+            document = msgspec.structs.replace(document, providers=read_environment_providers(environ))
+        last = find_file_import(connection)
+    else:
+        if newest is not None and newest[0] != ENVIRONMENT:
+            return None
+        document, origin = ConfigDocument(providers=read_environment_providers(environ)), ENVIRONMENT
+        last = newest[1] if newest is not None else ConfigDocument()
+    if last == without_keys(document) and not _has_new_key(connection, vault, document):
+        return None
+    insert_document(connection, document, vault, origin=origin)
+    return origin
+
+
+def _has_new_key(connection: Connection, vault: Vault, document: ConfigDocument) -> bool:
+    return any(
+        provider.api_key and provider.api_key != find_provider_key(connection, vault, name)
+        for name, provider in document.providers.items()
+    )

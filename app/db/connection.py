@@ -1,0 +1,107 @@
+"""One psycopg connection that never makes its caller wait longer than it said.
+
+Cancelling a query on a database that has stopped answering takes many seconds (the cancel request itself has to time
+out), so a late query is left behind with its connection instead, and the next one gets a new connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+
+T = TypeVar("T")
+Connection = psycopg.AsyncConnection[tuple[object, ...]]
+
+RETRY_SECONDS = 0.25
+MAX_ABANDONED = 8
+
+
+class DatabaseAwayError(Exception):
+    """The database did not answer in time, or cannot be reached; nothing is known of what it did."""
+
+
+class PatientConnection:
+    """A connection opened when first needed, reopened when broken, with one user at a time."""
+
+    def __init__(self, url: str, *, name: str, options: str = "") -> None:
+        self._url = url
+        self._name = name
+        self._options = options
+        self._connection: Connection | None = None
+        self._lock = asyncio.Lock()
+        self._retry_at = 0.0
+        self._abandoned: set[asyncio.Task[object]] = set()
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float) -> T:
+        """Return what `work` returns on the connection, within `seconds`.
+
+        Raises DatabaseAwayError when it takes longer or the connection breaks, at once while the database is known to
+        be away; errors that the database answers with (psycopg.DatabaseError on a live connection) come through.
+        """
+        async with self._lock:
+            if time.monotonic() < self._retry_at or len(self._abandoned) >= MAX_ABANDONED:
+                raise DatabaseAwayError(self._name)
+            task = asyncio.ensure_future(self._attempt(work))
+            try:
+                done, _ = await asyncio.wait({task}, timeout=seconds)
+            except asyncio.CancelledError:
+                self._leave_behind(task)
+                raise
+            if not done:
+                self._leave_behind(task)
+                raise DatabaseAwayError(self._name)
+            return self._outcome(task)
+
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=2,
+                application_name=self._name,
+                options=self._options or None,
+                prepare_threshold=1,
+            )
+        return await work(self._connection)
+
+    def _outcome(self, task: "asyncio.Future[T]") -> T:
+        try:
+            return task.result()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._drop()
+            raise DatabaseAwayError(self._name) from error
+
+    def _leave_behind(self, task: "asyncio.Future[T]") -> None:
+        """Forget a query that did not come back; its connection closes when it does."""
+        connection, self._connection = self._connection, None
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        late = asyncio.ensure_future(_see_off(task, connection))
+        self._abandoned.add(late)
+        late.add_done_callback(self._abandoned.discard)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if connection is not None:
+            connection.pgconn.finish()
+
+    async def close(self) -> None:
+        """Close the connection and those of queries that were left behind."""
+        for late in list(self._abandoned):
+            late.cancel()
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+async def _see_off(task: "asyncio.Future[T]", connection: Connection | None) -> None:
+    try:
+        await asyncio.wait({task})
+    finally:
+        if connection is not None:
+            connection.pgconn.finish()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

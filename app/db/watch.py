@@ -1,0 +1,126 @@
+"""Keeps local snapshots as new as the database: woken by NOTIFY, and by a cheap poll when no notice comes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import psycopg
+
+from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+
+Loader = Callable[[Connection, int], Awaitable[None]]
+"""Loads what changed after a version of its snapshot (0: everything)."""
+
+POLL_SECONDS = 1.0
+QUERY_SECONDS = 2.0
+LOAD_SECONDS = 30.0
+
+
+class SnapshotWatch:
+    """Calls each snapshot's loader whenever its version in the database is newer than the one loaded.
+
+    The version is the truth and the notice only a wake-up: behind a transaction pooler, where notices are lost in
+    silence, the poll still finds a change within a second.
+    """
+
+    def __init__(self, url: str, loaders: Mapping[str, Loader]) -> None:
+        self._loaders = loaders
+        self._versions = dict.fromkeys(loaders, -1)
+        self._connection = PatientConnection(url, name="relaycore watch")
+        self._listener = Listener(url, self.wake)
+        self._wake = asyncio.Event()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.verified_at = 0.0
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the snapshots were last known to be the newest."""
+        return time.monotonic() - self.verified_at
+
+    def wake(self) -> None:
+        """Have the versions looked at soon."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Load every snapshot, then keep them new. Raises DatabaseAwayError when the first load fails."""
+        await self.refresh()
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listener.run())]
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connection.close()
+
+    async def refresh(self) -> None:
+        """Make the snapshots as new as the database is now; callers at the same time share one look.
+
+        A caller that comes while a look is under way waits for the next one, which begins after its call.
+        """
+        running = self._refreshing
+        if running is not None:
+            await asyncio.wait({running})
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._load_changes())
+        await asyncio.shield(self._refreshing)
+
+    async def _load_changes(self) -> None:
+        found = await self._connection.run(_read_versions, seconds=QUERY_SECONDS)
+        asked_at = time.monotonic()
+        for name, loader in self._loaders.items():
+            version, since = found[name], self._versions[name]
+            if version == since:
+                continue
+            await self._connection.run(_load(loader, max(since, 0)), seconds=LOAD_SECONDS)
+            self._versions[name] = version
+        self.verified_at = asked_at
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self.refresh()
+            except (DatabaseAwayError, psycopg.Error):
+                await asyncio.sleep(POLL_SECONDS / 4)
+
+
+class Listener:
+    """One connection that waits for notices and says so; it comes back by itself after a break."""
+
+    def __init__(self, url: str, wake: Callable[[], None]) -> None:
+        self._url = url
+        self._wake = wake
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error:
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _listen(self) -> None:
+        connection = await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=5, application_name="relaycore listener"
+        )
+        async with connection:
+            await connection.execute("LISTEN relaycore")
+            self._wake()
+            async for _ in connection.notifies():
+                self._wake()
+
+
+def _load(loader: Loader, since: int) -> Callable[[Connection], Awaitable[None]]:
+    return lambda connection: loader(connection, since)
+
+
+async def _read_versions(connection: Connection) -> dict[str, int]:
+    cursor = await connection.execute("SELECT name, version FROM snapshot_versions")
+    return {str(name): int(str(version)) for name, version in await cursor.fetchall()}

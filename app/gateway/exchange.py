@@ -1,0 +1,96 @@
+"""The client's side of one request: what is sent to it, and whether it is still there."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from litestar.types import Receive, Send
+
+from app.errors import Dialect, RelayError, write_error, write_error_event
+from app.gateway.trace import Trace
+from app.wire.http import Headers
+
+JSON = (b"content-type", b"application/json")
+STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Exchange:
+    """Sends one answer. After the client has left nothing is sent any more and nothing fails for it."""
+
+    def __init__(self, receive: Receive, send: Send, trace: Trace) -> None:
+        self.receive = receive
+        self._send = send
+        self.trace = trace
+        self.dialect = Dialect.OPENAI
+        self.headers: Headers = []
+        self.started = False
+        self.gone = False
+        self._main = cast("asyncio.Task[object]", asyncio.current_task())
+        self._watching: asyncio.Task[None] | None = None
+        self._sent_bytes = 0
+
+    def own_headers(self) -> Headers:
+        """Return the lines that every answer carries."""
+        request_id = self.trace.row.request_id.encode()
+        return [(b"x-request-id", request_id), (b"request-id", request_id), *self.headers]
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer."""
+        lines = [*headers, (b"content-length", b"%d" % len(body)), *self.own_headers()]
+        await self.start(status, lines)
+        await self.finish(body)
+
+    async def start(self, status: int, lines: Headers) -> None:
+        """Send the status and the header lines as they are given."""
+        self.started = True
+        self.trace.first_byte()
+        if not self.gone:
+            await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body now."""
+        self._sent_bytes += len(data)
+        if not self.gone:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last part of the body. From here on the client may go without being missed."""
+        self.unwatch()
+        self._sent_bytes += len(data)
+        self.trace.row.response_bytes = self._sent_bytes
+        if not self.gone:
+            await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def fail(self, error: RelayError) -> None:
+        """Tell the client of a failure in its dialect: an answer, or the last event of a stream that has begun."""
+        self.trace.fail(error)
+        request_id = self.trace.row.request_id
+        if self.started:
+            await self.finish(write_error_event(error, self.dialect, request_id))
+        else:
+            await self.reply(error.status, [JSON, *error.headers], write_error(error, self.dialect, request_id))
+
+    def watch(self, may_stop: Callable[[], bool] = lambda: True) -> None:
+        """From now on cancel the request's task when the client leaves, unless `may_stop` says that others need it.
+
+        The request's body must have been read: what comes next from the client is its departure.
+        """
+        self.unwatch()
+        self._watching = asyncio.create_task(self._wait_for_departure(may_stop))
+
+    def unwatch(self) -> None:
+        """Stop looking for the client's departure."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
+    async def _wait_for_departure(self, may_stop: Callable[[], bool]) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        if may_stop():
+            self._main.cancel()

@@ -1,0 +1,195 @@
+"""What a client asks of the gateway itself, by header."""
+
+import msgspec
+
+from app.errors import BadRequestError
+from app.wire.http import Headers
+
+CACHE_MODES = frozenset({"use", "bypass", "refresh", "only"})
+MAX_TAGS = 32
+MAX_TAG_LENGTH = 128
+MAX_METADATA_BYTES = 8192
+MAX_TTL_DIGITS = 12
+MAX_ID_LENGTH = 128
+
+_NAMES = {
+    b"x-relay-api-key": "relay_key",
+    b"authorization": "authorization",
+    b"x-api-key": "x_api_key",
+    b"api-key": "api_key",
+    b"x-goog-api-key": "goog_key",
+    b"x-aihub-cache": "cache",
+    b"x-aihub-cache-ttl": "cache_ttl",
+    b"x-relay-tags": "tags",
+    b"x-relay-metadata": "metadata",
+    b"x-relay-timeout": "timeout",
+    b"x-relay-upstream-key": "upstream_key",
+    b"x-request-id": "request_id",
+    b"x-stainless-retry-count": "retry_count",
+    b"x-claude-code-session-id": "session_id",
+    b"content-type": "content_type",
+    b"content-length": "content_length",
+    b"content-encoding": "content_encoding",
+    b"anthropic-version": "anthropic_version",
+    b"anthropic-beta": "anthropic_beta",
+    b"openai-beta": "openai_beta",
+    b"user-agent": "user_agent",
+    b"expect": "expect",
+}
+
+
+class Sent(msgspec.Struct):
+    """The request headers that the gateway reads, as they were sent (empty: not sent; the first of several wins)."""
+
+    relay_key: bytes = b""
+    authorization: bytes = b""
+    x_api_key: bytes = b""
+    api_key: bytes = b""
+    goog_key: bytes = b""
+    cache: bytes = b""
+    cache_ttl: bytes = b""
+    tags: bytes = b""
+    metadata: bytes = b""
+    timeout: bytes = b""
+    upstream_key: bytes = b""
+    request_id: bytes = b""
+    retry_count: bytes = b""
+    session_id: bytes = b""
+    content_type: bytes = b""
+    content_length: bytes = b""
+    content_encoding: bytes = b""
+    anthropic_version: bytes = b""
+    anthropic_beta: bytes = b""
+    openai_beta: bytes = b""
+    user_agent: bytes = b""
+    expect: bytes = b""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client wants, checked. `ttl` is seconds; None is the configured default."""
+
+    cache: str = "use"
+    ttl: int | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: str | None = None
+    timeout_seconds: float | None = None
+
+
+def read_sent(headers: Headers) -> Sent:
+    """Return the headers we read out of all that came."""
+    sent = Sent()
+    for name, value in headers:
+        field = _NAMES.get(name)
+        if field is not None and not getattr(sent, field):
+            setattr(sent, field, value)
+    return sent
+
+
+def find_credential(sent: Sent) -> str | None:
+    """Return the gateway key: our own header first, then the usual ones in the order clients mean them."""
+    if sent.relay_key:
+        return sent.relay_key.decode("latin-1").strip()
+    bearer = find_bearer(sent.authorization)
+    if bearer is not None:
+        return bearer
+    other = sent.x_api_key or sent.api_key or sent.goog_key
+    return other.decode("latin-1").strip() or None
+
+
+def find_bearer(authorization: bytes) -> str | None:
+    """Return the token of a Bearer credential."""
+    scheme, _, token = authorization.decode("latin-1").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+_NOTHING_ASKED = Options()
+
+
+def read_options(sent: Sent) -> Options:
+    """Return the checked options. Raises BadRequestError naming the header that makes no sense."""
+    if not (sent.cache or sent.cache_ttl or sent.tags or sent.metadata or sent.timeout):
+        return _NOTHING_ASKED
+    return Options(
+        cache=_cache_mode(sent.cache),
+        ttl=_ttl(sent.cache_ttl),
+        tags=_tags(sent.tags),
+        metadata=_metadata(sent.metadata),
+        timeout_seconds=_timeout(sent.timeout),
+    )
+
+
+def read_request_id(sent: Sent) -> str | None:
+    """Return the client's own request id when it is fit to be sent back and stored."""
+    text = sent.request_id.decode("latin-1")
+    return text if 0 < len(text) <= MAX_ID_LENGTH and text.isascii() and text.isprintable() else None
+
+
+def read_count(value: bytes) -> int | None:
+    """Return a small number that a client reports, or None."""
+    return int(value) if value.isdigit() and len(value) <= 6 else None
+
+
+def read_label(value: bytes) -> str | None:
+    """Return a short text that a client reports, or None."""
+    return value.decode("utf-8", "replace").replace("\0", "")[:MAX_ID_LENGTH] or None
+
+
+def _cache_mode(value: bytes) -> str:
+    if not value:
+        return "use"
+    mode = value.decode("latin-1").strip().lower()
+    if mode not in CACHE_MODES:
+        raise BadRequestError("X-AIHub-Cache must be one of use, bypass, refresh, only.", param="X-AIHub-Cache")
+    return mode
+
+
+def _ttl(value: bytes) -> int | None:
+    if not value:
+        return None
+    text = value.strip()
+    if not text.isdigit() or len(text) > MAX_TTL_DIGITS:
+        raise BadRequestError("X-AIHub-Cache-TTL must be a whole number of seconds.", param="X-AIHub-Cache-TTL")
+    return int(text)
+
+
+def _tags(value: bytes) -> tuple[str, ...] | None:
+    if not value:
+        return None
+    tags = tuple(tag.strip() for tag in _text(value, "x-relay-tags").split(",") if tag.strip())
+    if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
+        raise BadRequestError(
+            f"x-relay-tags takes at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters.", param="x-relay-tags"
+        )
+    return tags
+
+
+def _metadata(value: bytes) -> str | None:
+    if not value:
+        return None
+    text = _text(value, "x-relay-metadata")
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError("x-relay-metadata must be a JSON object.", param="x-relay-metadata") from error
+    if len(value) > MAX_METADATA_BYTES:
+        raise BadRequestError(f"x-relay-metadata is over {MAX_METADATA_BYTES} bytes.", param="x-relay-metadata")
+    return text
+
+
+def _timeout(value: bytes) -> float | None:
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise BadRequestError("x-relay-timeout must be a positive number of seconds.", param="x-relay-timeout")
+    return seconds
+
+
+def _text(value: bytes, name: str) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"{name} must be UTF-8.", param=name) from error

@@ -1,0 +1,23 @@
+"""What the pipeline works with."""
+
+import msgspec
+
+from app.access.directory import Directory
+from app.analytics.recorder import Recorder
+from app.cache.exact import ExactCache
+from app.cache.flight import Flights
+from app.catalog.snapshot import Catalog
+from app.settings import Settings
+from app.upstream import Upstream
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pipeline works with; the composition root puts it together, a test its own."""
+
+    directory: Directory
+    catalog: Catalog
+    cache: ExactCache
+    flights: Flights
+    upstream: Upstream
+    recorder: Recorder
+    settings: Settings

@@ -1,0 +1,94 @@
+"""Paths that we do not read: passed on with authentication and recording, bodies in both directions as they come."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from app.errors import BadRequestError, ForbiddenError, TooLargeError, UpstreamFailure
+from app.gateway.body import inflate, read_body, stream_body
+from app.gateway.call import Call, Fields, read_fields
+from app.gateway.exchange import Exchange
+from app.gateway.parts import Parts
+from app.gateway.pipeline import build_limits, choose_target
+from app.gateway.plan import Target
+from app.gateway.send import build_outgoing, pass_headers, pass_through, read_whole, refuse, send
+from app.gateway.sharing import note_cache_status
+from app.upstream import Incoming, Outgoing
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+async def pass_on(call: Call, exchange: Exchange, parts: Parts) -> None:
+    """Answer a call that goes through unread."""
+    exchange.trace.wanted = call.method not in READING
+    note_cache_status(exchange, "disabled")
+    uploads = has_body(call) and b"json" not in call.sent.content_type.lower()
+    if has_body(call) and not uploads:
+        call = await read_json(call, exchange, parts)
+    target = choose_target(call, exchange, parts.catalog.current)
+    if call.caller.models is not None and call.fields.model is None and call.method not in READING:
+        raise ForbiddenError("This API key may only call its models, and this path names none.")
+    exchange.headers.append((b"x-relay-attempts", b"1"))
+    outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
+    if uploads:
+        outgoing = with_upload(outgoing, call, exchange, parts)
+    else:
+        exchange.watch()
+    incoming = await send(parts.upstream, outgoing, exchange)
+    await hand_back(incoming, call, target, exchange)
+
+
+def has_body(call: Call) -> bool:
+    """Return whether the request's headers announce a body."""
+    if call.sent.content_length:
+        return call.sent.content_length.strip(b"0 ") != b""
+    return any(name == b"transfer-encoding" for name, _ in call.headers)
+
+
+async def read_json(call: Call, exchange: Exchange, parts: Parts) -> Call:
+    """Return the call with its JSON body, and with its model where the body names one."""
+    limit = parts.settings.max_body_bytes
+    body = inflate(await read_body(exchange.receive, limit), call.sent.content_encoding, limit)
+    exchange.trace.row.request_bytes = len(body)
+    try:
+        fields = read_fields(body)
+    except BadRequestError:
+        fields = Fields()  # the provider knows what fits this path, and says so in its own words
+    return msgspec.structs.replace(call, body=body, fields=fields)
+
+
+def with_upload(outgoing: Outgoing, call: Call, exchange: Exchange, parts: Parts) -> Outgoing:
+    """Return the request with a body that is passed on while it comes in."""
+    limit = parts.settings.max_upload_bytes
+    if call.sent.content_length.isdigit() and int(call.sent.content_length) > limit:
+        raise TooLargeError(f"The request body is larger than {limit} bytes.")
+    kept = (b"content-length", b"content-encoding")
+    lines = [*outgoing.headers, *(line for line in call.headers if line[0] in kept)]
+    return msgspec.structs.replace(outgoing, headers=lines, body=_watched(exchange, limit))
+
+
+async def _watched(exchange: Exchange, limit: int) -> AsyncIterator[bytes]:
+    async for part in stream_body(exchange.receive, limit):
+        yield part
+    exchange.watch()
+
+
+async def hand_back(incoming: Incoming, call: Call, target: Target, exchange: Exchange) -> None:
+    """Pass the provider's answer back: refusals as everywhere, all else as it comes."""
+    exchange.trace.row.status_code = incoming.status
+    if incoming.status < 300:
+        try:
+            await pass_through(incoming, exchange)
+        except UpstreamFailure as failure:
+            exchange.trace.fail(failure.as_error())
+            raise BrokenOffError from failure
+        exchange.trace.succeed(incoming.status, None)
+        return
+    body = await read_whole(incoming, exchange)
+    answer = refuse(incoming.status, pass_headers(incoming.headers), body, call, target)
+    exchange.trace.row.error_type = "upstream_refused"
+    await exchange.reply(answer.status, answer.headers, answer.body)
+
+
+class BrokenOffError(Exception):
+    """An answer in an unknown form broke off midway; only closing the connection can tell the client."""

@@ -1,0 +1,182 @@
+"""A request's way: admit, find, plan, send, put. The edge (routes) answers what is raised here, and records."""
+
+from app.cache.key import build_key
+from app.catalog.snapshot import Snapshot
+from app.errors import BadGatewayError, ForbiddenError, RelayError
+from app.gateway.call import Call
+from app.gateway.exchange import STREAM_HEADERS, Exchange
+from app.gateway.parts import Parts
+from app.gateway.plan import Target, plan
+from app.gateway.policy import CachePolicy, decide_caching
+from app.gateway.send import (
+    Answer,
+    build_outgoing,
+    end_upstream,
+    forward_stream,
+    send,
+    take_answer,
+)
+from app.gateway.sharing import Keeper, answer_from_cache, note_cache_status
+from app.providers.protocol import Endpoint
+from app.settings import UpstreamSettings
+from app.upstream import Incoming, Limits
+
+EVENT_STREAM = b"text/event-stream"
+
+
+async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> None:
+    """Answer a call of an endpoint that we can read."""
+    snapshot = parts.catalog.current
+    target = choose_target(call, exchange, snapshot)
+    policy = decide_caching(call, snapshot.cache)
+    note_cache_status(exchange, policy.status)
+    if not policy.active:
+        await forward(call, endpoint, target, exchange, parts)
+        return
+    key = build_call_key(call, endpoint, target)
+    exchange.trace.row.cache_key = key
+    exchange.headers.append((b"x-aihub-cache-key", key.hex().encode()))
+    if policy.reads and await answer_from_cache(key, call, endpoint, exchange, parts):
+        return
+    if policy.only:
+        raise RelayError(
+            "The answer is not in the cache, and the request allows nothing else (X-AIHub-Cache: only).",
+            code="cache_miss",
+            status=504,
+            headers=((b"x-should-retry", b"false"),),
+        )
+    await lead(key, policy, call, target, exchange, parts)
+
+
+def choose_target(call: Call, exchange: Exchange, snapshot: Snapshot) -> Target:
+    """Return where the call goes and note it. Raises RelayError when it goes nowhere or the key may not."""
+    row = exchange.trace.row
+    row.requested_model = call.fields.model
+    row.model = call.fields.model
+    target = plan(call.route, call.fields.model, snapshot.providers)
+    row.provider, row.model = target.provider.name, target.model
+    allowed = call.caller.models
+    if allowed is not None and not {call.fields.model, target.model, f"{row.provider}/{row.model}"} & allowed:
+        raise ForbiddenError("This API key may not use this model.", code="model_not_allowed", param="model")
+    exchange.headers.append((b"x-relay-provider", target.provider.name.encode()))
+    if target.model is not None:
+        exchange.headers.append((b"x-relay-model", _header_text(target.model)))
+    return target
+
+
+def build_call_key(call: Call, endpoint: Endpoint, target: Target) -> bytes:
+    """Return the cache key of a call; a caller's own provider credential is part of whose answer it is."""
+    sent = call.sent
+    own = sent.upstream_key or (sent.authorization + b"\0" + sent.x_api_key if sent.relay_key else b"")
+    headers = (sent.anthropic_version, sent.anthropic_beta, sent.openai_beta, own, (target.model or "").encode())
+    return build_key(call.caller.scope, target.provider.name, endpoint.name, headers, call.body)
+
+
+async def lead(key: bytes, policy: CachePolicy, call: Call, target: Target, exchange: Exchange, parts: Parts) -> None:
+    """Make the call for everybody who asks the same meanwhile, and keep its answer."""
+    endpoint = call.route.endpoint
+    assert endpoint is not None  # noqa: S101 - only endpoints that we read are cached
+    flight = parts.flights.open(key, streamed=call.streamed)
+    keeper = Keeper(key=key, policy=policy, call=call, endpoint=endpoint, target=target, parts=parts, flight=flight)
+    try:
+        await forward(call, endpoint, target, exchange, parts, keeper)
+    finally:
+        keeper.land(None)
+
+
+async def forward(
+    call: Call, endpoint: Endpoint, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None = None
+) -> None:
+    """Send the call to its provider and the answer to the client."""
+    exchange.watch(keeper.flight.leader_leaves if keeper is not None else _always)
+    exchange.headers.append((b"x-relay-attempts", b"1"))
+    outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
+    incoming = await send(parts.upstream, outgoing, exchange)
+    try:
+        if call.streamed and endpoint.open_tap is not None and incoming.status == 200 and _is_stream(incoming):
+            await forward_streamed(incoming, call, endpoint, exchange, keeper)
+        else:
+            await forward_whole(incoming, call, target, exchange, parts, keeper)
+    finally:
+        incoming.close()
+
+
+async def forward_streamed(
+    incoming: Incoming, call: Call, endpoint: Endpoint, exchange: Exchange, keeper: Keeper | None
+) -> None:
+    """Pass a stream on, and keep it once it is complete."""
+    assert endpoint.open_tap is not None  # noqa: S101 - the caller looked
+    note_overhead(exchange)
+    exchange.trace.row.streamed = True
+    flight = keeper.flight if keeper is not None else None
+    tap = endpoint.open_tap(call.hides_usage)
+    await forward_stream(incoming, tap, exchange, flight)
+    if tap.failed:
+        exchange.trace.fail(BadGatewayError("", code="upstream_error_event"))
+    else:
+        exchange.trace.succeed(200, tap.facts().usage)
+    await exchange.finish()
+    if keeper is not None and flight is not None:
+        answer = Answer(status=200, headers=[STREAM_HEADERS[0]], body=b"", facts=tap.facts())
+        keeper.keep(b"".join(flight.pieces), answer, streamed=True)
+    await end_upstream(incoming)
+
+
+async def forward_whole(
+    incoming: Incoming, call: Call, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None
+) -> None:
+    """Pass a whole answer on, and keep it when it is complete."""
+    answer = await take_answer(incoming, call, target, exchange)
+    exchange.trace.succeed(answer.status, answer.facts.usage)
+    if answer.status >= 300:
+        exchange.trace.row.error_type = "upstream_refused"
+    note_cost(exchange, target, answer, parts)
+    note_overhead(exchange)
+    body, headers = answer.body, answer.headers
+    endpoint = call.route.endpoint
+    if call.streamed and answer.status == 200 and endpoint is not None and endpoint.write_stream is not None:
+        body, headers = endpoint.write_stream(answer.body, not call.hides_usage), STREAM_HEADERS
+    await exchange.reply(answer.status, headers, body)
+    if keeper is not None:
+        keeper.keep(answer.body, answer, streamed=False)
+
+
+def build_limits(call: Call, settings: UpstreamSettings) -> Limits:
+    """Return the limits of one exchange: the configured ones, the total shortened by what the client asks."""
+    total = settings.total_seconds
+    if call.options.timeout_seconds is not None:
+        total = min(total, call.options.timeout_seconds)
+    return Limits(
+        connect_seconds=settings.connect_seconds,
+        first_byte_seconds=settings.first_byte_seconds if call.streamed else total,
+        idle_seconds=settings.idle_seconds,
+        total_seconds=total,
+        max_body_bytes=settings.max_answer_bytes,
+    )
+
+
+def note_cost(exchange: Exchange, target: Target, answer: Answer, parts: Parts) -> None:
+    """Tell the client what the answer cost, when that is known."""
+    if answer.facts.usage is None or target.model is None:
+        return
+    cost = parts.catalog.find_cost(target.provider.name, target.model, answer.facts.usage)
+    if cost is not None:
+        exchange.headers.append((b"x-relay-cost-usd", f"{cost:f}".encode()))
+
+
+def note_overhead(exchange: Exchange) -> None:
+    """Tell the client how long the gateway itself took so far."""
+    exchange.headers.append((b"x-relay-overhead-ms", b"%.2f" % exchange.trace.overhead_ms()))
+
+
+def _is_stream(incoming: Incoming) -> bool:
+    return any(name == b"content-type" and EVENT_STREAM in value.lower() for name, value in incoming.headers)
+
+
+def _header_text(text: str) -> bytes:
+    """Return `text` as a header value: visible ASCII only, whatever a client put into a name."""
+    return bytes(byte if 32 < byte < 127 else 63 for byte in text.encode()[:256])
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,137 @@
+"""The edge of the hot path: every request of model traffic comes in here, is answered and is recorded."""
+
+import asyncio
+import logging
+from typing import cast
+
+import msgspec
+from litestar.types import HTTPScope, Receive, Send
+
+from app.errors import BadRequestError, NotFoundError, RelayError
+from app.gateway.body import ClientLeftError, drain, inflate, read_body
+from app.gateway.call import Call, Fields, read_fields
+from app.gateway.exchange import JSON, Exchange
+from app.gateway.options import find_credential, read_count, read_label, read_options, read_request_id, read_sent
+from app.gateway.parts import Parts
+from app.gateway.passing import READING, BrokenOffError, pass_on
+from app.gateway.paths import Route, find_route
+from app.gateway.pipeline import relay
+from app.gateway.trace import Trace
+from app.providers.registry import VENDORS
+from app.wire.http import Headers
+
+logger = logging.getLogger("relaycore.gateway")
+
+MAX_ROUTES = 4096
+HELLO = b'{"name":"RelayCore","documentation":"/docs","openapi":"/openapi.json"}'
+
+
+class Gateway:
+    """The ASGI application of all model traffic."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._routes: dict[bytes, Route] = {}
+        self._routes_version = -1
+
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Answer one request and record it, whatever happens."""
+        trace = Trace()
+        exchange = Exchange(receive, send, trace)
+        try:
+            await self._answer_always(scope, exchange)
+        finally:
+            exchange.unwatch()
+            if exchange.gone:
+                trace.leave()
+            if trace.wanted:
+                self.parts.recorder.record(trace.close())
+
+    async def _answer_always(self, scope: HTTPScope, exchange: Exchange) -> None:
+        """Answer, if only with an error. A client that left is not an error."""
+        try:
+            await self._answer(scope, exchange)
+        except RelayError as error:
+            await exchange.fail(error)
+        except ClientLeftError:
+            exchange.gone = True
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            cast("asyncio.Task[object]", asyncio.current_task()).uncancel()
+        except BrokenOffError:
+            raise
+        except Exception:
+            logger.exception("request %s failed", exchange.trace.row.request_id)
+            await exchange.fail(RelayError("The gateway failed on this request.", code="internal_error"))
+
+    async def _answer(self, scope: HTTPScope, exchange: Exchange) -> None:
+        method = scope["method"]
+        route = self._find_route(scope)
+        exchange.dialect = route.dialect
+        exchange.trace.wanted = method not in READING
+        if scope["path"] == "/" and method in READING:
+            await exchange.reply(200, [JSON], HELLO if method == "GET" else b"")
+            return
+        call = await self._admit(scope, route, exchange)
+        if route.endpoint is None or method != "POST":
+            await pass_on(call, exchange, self.parts)
+            return
+        await relay(await self._with_body(call, exchange), route.endpoint, exchange, self.parts)
+
+    async def _admit(self, scope: HTTPScope, route: Route, exchange: Exchange) -> Call:
+        """Return the call of a request that may be made: who calls is judged before anything else."""
+        headers, row = cast(Headers, scope["headers"]), exchange.trace.row
+        sent = read_sent(headers)
+        row.endpoint, row.provider = route.name, route.provider
+        row.request_id = read_request_id(sent) or row.request_id
+        row.session_id, row.retry_count = read_label(sent.session_id), read_count(sent.retry_count)
+        try:
+            caller = await self.parts.directory.admit(find_credential(sent))
+            row.user_id, row.api_key_id = caller.user_id, caller.key_id
+            if not route.known:
+                raise NotFoundError(
+                    f"There is nothing at {scope['method']} {scope['path'][:200]}.", code="unknown_path"
+                )
+            options = read_options(sent)
+            row.tags, row.metadata = options.tags, options.metadata
+        except RelayError:
+            await drain(exchange.receive, more=sent.content_length.strip(b"0 ") != b"")
+            raise
+        return Call(
+            route=route,
+            method=scope["method"],
+            query=scope["query_string"],
+            headers=headers,
+            sent=sent,
+            options=options,
+            caller=caller,
+            body=b"",
+            fields=Fields(),
+        )
+
+    async def _with_body(self, call: Call, exchange: Exchange) -> Call:
+        """Return the call with its JSON body and the fields that are read of it."""
+        limit = self.parts.settings.max_body_bytes
+        body = await read_body(exchange.receive, limit)
+        if call.sent.content_encoding:
+            body = inflate(body, call.sent.content_encoding, limit)
+        row = exchange.trace.row
+        row.request_bytes = len(body)
+        fields = read_fields(body)
+        if fields.model is None and call.route.provider is None:
+            raise BadRequestError("The field 'model' is missing.", param="model")
+        row.streamed = fields.stream is True
+        return msgspec.structs.replace(call, body=body, fields=fields)
+
+    def _find_route(self, scope: HTTPScope) -> Route:
+        """Return the route of a path; those seen before are remembered while the configuration stays the same."""
+        raw = scope["raw_path"] or scope["path"].encode()
+        snapshot = self.parts.catalog.current
+        if snapshot.version != self._routes_version or len(self._routes) > MAX_ROUTES:
+            self._routes, self._routes_version = {}, snapshot.version
+        route = self._routes.get(raw)
+        if route is None:
+            names = snapshot.providers.keys() | VENDORS.keys()
+            route = self._routes[raw] = find_route(raw.decode("latin-1"), names)
+        return route

@@ -1,0 +1,189 @@
+"""From a call to a provider's answer, whole or streamed, and on to the client."""
+
+import asyncio
+
+import msgspec
+
+from app.cache.flight import Flight
+from app.errors import BadGatewayError, Dialect, UpstreamFailure
+from app.gateway.call import Call, patch_body
+from app.gateway.exchange import STREAM_HEADERS, Exchange
+from app.gateway.headers import brings_own_key, build_upstream_headers, comes_back
+from app.gateway.plan import Target
+from app.providers.failure import judge
+from app.providers.protocol import Endpoint, StreamTap
+from app.upstream import Incoming, Limits, Outgoing, Upstream
+from app.wire.http import Headers
+from app.wire.usage import Facts
+
+CUT = "The provider's stream ended before it was complete."
+DRAIN_SECONDS = 1.0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer of a provider that may go to the client as it is."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    facts: Facts
+
+
+def build_outgoing(call: Call, target: Target, limits: Limits) -> Outgoing:
+    """Return the provider's request: the client's own bytes, patched only where the gateway has to."""
+    rest = call.route.rest if call.route.dialect is Dialect.OPENAI else f"v1/{call.route.rest}"
+    query = f"?{call.query.decode('latin-1')}" if call.query else ""
+    return Outgoing(
+        method=call.method,
+        url=f"{target.base_url}/{rest}{query}",
+        headers=build_upstream_headers(call.headers, call.sent, target.provider, call.route.dialect),
+        body=_patched(call, target),
+        limits=limits,
+    )
+
+
+def _patched(call: Call, target: Target) -> bytes:
+    model = target.model if target.model != call.fields.model else None
+    ask = asks_usage(call, target)
+    return patch_body(call.body, model=model, ask_usage=ask) if model is not None or ask else call.body
+
+
+def asks_usage(call: Call, target: Target) -> bool:
+    """Return whether the stream's usage has to be asked for on the client's behalf."""
+    endpoint = call.route.endpoint
+    takes_option = endpoint is not None and endpoint.name in {"chat", "completions"}
+    return takes_option and call.streamed and call.hides_usage and target.provider.asks_usage
+
+
+def pass_headers(headers: Headers) -> Headers:
+    """Return the provider's header lines that go to the client."""
+    return [line for line in headers if comes_back(line[0])]
+
+
+async def send(upstream: Upstream, outgoing: Outgoing, exchange: Exchange) -> Incoming:
+    """Send the request and return the answer whose headers have come."""
+    exchange.trace.sending()
+    try:
+        incoming = await upstream.send(outgoing)
+    except UpstreamFailure as failure:
+        exchange.trace.received()
+        raise failure.as_error() from failure
+    exchange.trace.row.upstream_request_id = _request_id(incoming.headers)
+    return incoming
+
+
+async def read_whole(incoming: Incoming, exchange: Exchange) -> bytes:
+    """Return the body of an answer; RelayError when it breaks off or is too large."""
+    try:
+        return await incoming.read()
+    except UpstreamFailure as failure:
+        raise failure.as_error() from failure
+    finally:
+        incoming.close()
+        exchange.trace.received()
+
+
+async def take_answer(incoming: Incoming, call: Call, target: Target, exchange: Exchange) -> Answer:
+    """Return a whole answer, good or a refusal that is passed on.
+
+    Raises RelayError for everything else.
+    """
+    body = await read_whole(incoming, exchange)
+    headers = pass_headers(incoming.headers)
+    if incoming.status >= 300:
+        return refuse(incoming.status, headers, body, call, target)
+    endpoint = call.route.endpoint
+    facts = read_facts(endpoint, body) if endpoint is not None else Facts()
+    return Answer(status=incoming.status, headers=headers, body=body, facts=facts)
+
+
+def refuse(status: int, headers: Headers, body: bytes, call: Call, target: Target) -> Answer:
+    """Return a provider's refusal as the client may see it, or raise what it gets instead."""
+    verdict = judge(status, body, call.route.dialect, own_key=not brings_own_key(call.sent))
+    if verdict.error is not None:
+        verdict.error.headers += tuple(line for line in headers if line[0] != b"content-type")
+        raise verdict.error
+    key = target.provider.api_key
+    if key and key.encode() in body:
+        body = body.replace(key.encode(), b"********")
+    return Answer(status=status, headers=headers, body=body, facts=Facts())
+
+
+def read_facts(endpoint: Endpoint, body: bytes) -> Facts:
+    """Return what a whole answer says; BadGatewayError when it is none."""
+    try:
+        return endpoint.read_facts(body)
+    except ValueError as error:
+        message = "The provider's answer is not what this endpoint answers with."
+        raise BadGatewayError(message, code="upstream_invalid_answer") from error
+
+
+async def forward_stream(incoming: Incoming, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> None:
+    """Pass a stream on as it comes, up to its end marker; `tap` then knows what it said.
+
+    Raises RelayError when it broke off or ended without its end marker; what was used until then is noted all the same.
+    """
+    try:
+        async for data in incoming.chunks():
+            if flight is not None:
+                flight.add(data)
+            events = tap.feed(data)
+            if events:
+                await pass_events(exchange, incoming.headers, events)
+            if tap.finished:
+                break
+    except UpstreamFailure as failure:
+        raise failure.as_error() from failure
+    finally:
+        exchange.trace.received()
+        exchange.trace.row.usage = tap.facts().usage
+    if not tap.finished and not tap.failed:
+        raise BadGatewayError(CUT, code="upstream_disconnected")
+
+
+async def pass_events(exchange: Exchange, headers: Headers, events: bytes) -> None:
+    """Send events to the client, after the head of the answer when they are the first."""
+    if not exchange.started:
+        lines = [line for line in pass_headers(headers) if line[0] not in {b"content-type", b"cache-control"}]
+        await exchange.start(200, [*STREAM_HEADERS, *lines, *exchange.own_headers()])
+    await exchange.write(events)
+
+
+async def pass_through(incoming: Incoming, exchange: Exchange) -> int:
+    """Pass an answer that we do not read, as it comes, and return its size."""
+    size = 0
+    try:
+        lines = pass_headers(incoming.headers)
+        await exchange.start(incoming.status, [*lines, *_length(incoming), *exchange.own_headers()])
+        async for data in incoming.chunks():
+            size += len(data)
+            await exchange.write(data)
+        await exchange.finish()
+    finally:
+        incoming.close()
+        exchange.trace.received()
+    return size
+
+
+async def end_upstream(incoming: Incoming) -> None:
+    """Read past the end marker, so that the connection can be used again; a provider that dawdles loses it."""
+    timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, incoming.close)
+    try:
+        async for _ in incoming.chunks():
+            pass
+    except UpstreamFailure:
+        pass  # the answer is complete already
+    finally:
+        timer.cancel()
+        incoming.close()
+
+
+def _length(incoming: Incoming) -> Headers:
+    return [line for line in incoming.headers if line[0] == b"content-length"]
+
+
+def _request_id(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name in {b"x-request-id", b"request-id"}:
+            return value.decode("latin-1")[:128]
+    return None

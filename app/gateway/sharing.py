@@ -1,0 +1,114 @@
+"""Answers that are shared: from the cache, from an identical call under way, and for those who ask next."""
+
+import time
+from contextlib import aclosing
+
+import msgspec
+
+from app.cache.flight import Flight
+from app.cache.types import Entry
+from app.errors import BadGatewayError
+from app.gateway.call import Call
+from app.gateway.exchange import Exchange
+from app.gateway.parts import Parts
+from app.gateway.plan import Target
+from app.gateway.policy import CachePolicy
+from app.gateway.replay import replay
+from app.gateway.send import Answer, pass_events
+from app.providers.protocol import Endpoint
+
+
+def note_cache_status(exchange: Exchange, status: str) -> None:
+    """Note what the cache did, for the client and the record."""
+    exchange.trace.row.cache_status = status
+    line = (b"x-aihub-cache-status", status.encode())
+    exchange.headers = [line, *(other for other in exchange.headers if other[0] != line[0])]
+
+
+async def answer_from_cache(key: bytes, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
+    """Answer from a stored answer or from an identical call under way; False when there is neither."""
+    entry = await parts.cache.find(key)
+    if entry is not None:
+        note_cache_status(exchange, "hit")
+        await replay(entry, call, endpoint, exchange)
+        return True
+    flight = parts.flights.find(key)
+    if flight is None or call.options.cache == "only":
+        return False
+    exchange.watch()
+    joined = await follow(flight, call, endpoint, exchange)
+    exchange.unwatch()
+    return joined
+
+
+async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
+    """Share the answer of an identical call under way; False when it came to nothing before anything was sent."""
+    if flight.streamed and call.streamed and endpoint.open_tap is not None:
+        return await follow_stream(flight, call, endpoint, exchange)
+    entry = await flight.wait()
+    if entry is None:
+        return False
+    note_cache_status(exchange, "hit")
+    await replay(entry, call, endpoint, exchange)
+    return True
+
+
+async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
+    """Share a stream as it comes in."""
+    assert endpoint.open_tap is not None  # noqa: S101 - the caller looked
+    tap = endpoint.open_tap(call.hides_usage)
+    async with aclosing(flight.follow()) as pieces:
+        async for piece in pieces:
+            events = tap.feed(piece)
+            if events:
+                note_cache_status(exchange, "hit")
+                await pass_events(exchange, [], events)
+    if not exchange.started:
+        return False
+    exchange.trace.row.billed = False
+    if not tap.finished:
+        raise BadGatewayError("The provider's stream ended before it was complete.", code="upstream_disconnected")
+    exchange.trace.succeed(200, tap.facts().usage)
+    await exchange.finish()
+    return True
+
+
+class Keeper(msgspec.Struct, kw_only=True):
+    """Stores the answer of a call that leads others, and lets them have it."""
+
+    key: bytes
+    policy: CachePolicy
+    call: Call
+    endpoint: Endpoint
+    target: Target
+    parts: Parts
+    flight: Flight
+
+    def keep(self, body: bytes, answer: Answer, *, streamed: bool) -> None:
+        """Store a complete answer and land the flight with it."""
+        config = self.parts.catalog.current.cache
+        if answer.status != 200 or not answer.facts.complete or len(body) > config.max_entry_bytes:
+            self.land(None)
+            return
+        now = time.time()
+        entry = Entry(
+            key=self.key,
+            scope=self.call.caller.scope,
+            provider=self.target.provider.name,
+            model=self.target.model or "",
+            endpoint=self.endpoint.name,
+            streamed=streamed,
+            content_type=next((v.decode("latin-1") for n, v in answer.headers if n == b"content-type"), ""),
+            body=body,
+            usage=answer.facts.usage,
+            created_at=now,
+            expires_at=now + self.policy.ttl_seconds,
+        )
+        if self.policy.ttl_seconds > 0:
+            self.parts.cache.put(entry)
+        self.land(entry)
+
+    def land(self, entry: Entry | None) -> None:
+        """End the flight, once."""
+        if not self.flight.landed:
+            self.parts.flights.close(self.key, self.flight, entry)

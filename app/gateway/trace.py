@@ -1,0 +1,80 @@
+"""What is noted of one request on its way, and becomes its row."""
+
+import time
+from uuid import UUID
+
+from app.analytics.types import RequestRow
+from app.errors import RelayError
+from app.wire.ids import make_uuid7
+from app.wire.usage import Usage
+
+CLIENT_LEFT = 499
+
+
+class Trace:
+    """The one mutable value of a request. Its status starts at 500, so that a crash is never recorded as a success."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        now = time.time()
+        row_id: UUID = make_uuid7()
+        self.row = RequestRow(id=row_id, request_id=str(row_id), request_time=now, response_time=now)
+        self.wanted = True
+        self._sent_at: float | None = None
+        self._first_byte_at: float | None = None
+        self._received_at: float | None = None
+
+    def sending(self) -> None:
+        """Note that the call goes to a provider now."""
+        self.row.attempts += 1
+        self._sent_at = time.perf_counter()
+        self._received_at = None
+
+    def first_byte(self) -> None:
+        """Note that the first byte for the client is there."""
+        if self._first_byte_at is None:
+            self._first_byte_at = time.perf_counter()
+
+    def received(self) -> None:
+        """Note that the provider's answer is complete or broke off."""
+        if self._received_at is None:
+            self._received_at = time.perf_counter()
+
+    def succeed(self, status: int, usage: Usage | None) -> None:
+        """Note the answer's status and what it used."""
+        self.row.status_code = status
+        self.row.error_type = None
+        self.row.usage = usage
+
+    def fail(self, error: RelayError) -> None:
+        """Note the failure that the client was told."""
+        self.row.status_code = error.status
+        self.row.error_type = error.kind
+
+    def leave(self) -> None:
+        """Note that the client went away before its answer was complete."""
+        self.row.status_code = CLIENT_LEFT
+        self.row.error_type = "client_left"
+
+    def overhead_ms(self) -> float:
+        """Return the milliseconds spent so far that were not spent waiting for a provider."""
+        now = time.perf_counter()
+        return (now - self.started - self._upstream_seconds(now)) * 1000
+
+    def close(self) -> RequestRow:
+        """Return the finished row."""
+        now = time.perf_counter()
+        row = self.row
+        row.latency = (now - self.started) * 1000
+        row.response_time = row.request_time + row.latency / 1000
+        waited = self._upstream_seconds(now)
+        row.overhead_ms = row.latency - waited * 1000
+        row.upstream_ms = waited * 1000 if self._sent_at is not None else None
+        if self._first_byte_at is not None:
+            row.first_byte_ms = (self._first_byte_at - self.started) * 1000
+        return row
+
+    def _upstream_seconds(self, now: float) -> float:
+        if self._sent_at is None:
+            return 0.0
+        return (self._received_at if self._received_at is not None else now) - self._sent_at

@@ -1,0 +1,189 @@
+"""The composition root of a web process: what RelayCore is made of, and how the parts are put together."""
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import cast
+
+from litestar import Litestar
+
+from app.access.directory import Directory
+from app.access.keys import derive, hash_key
+from app.access.store import find_admin, list_changed_keys, load_admin_hash
+from app.access.types import Caller
+from app.analytics.recorder import Recorder
+from app.cache.exact import ExactCache
+from app.cache.flight import Flights
+from app.catalog.price_store import list_prices
+from app.catalog.prices import PriceBook
+from app.catalog.secrets import Vault
+from app.catalog.snapshot import Catalog
+from app.catalog.store import load_config
+from app.control import EXCEPTION_HANDLERS
+from app.db.connection import Connection, PatientConnection
+from app.db.watch import SnapshotWatch
+from app.gateway.door import Door
+from app.gateway.parts import Parts
+from app.gateway.routes import Gateway
+from app.health import HEALTH_HANDLERS
+from app.mock.server import MockServer
+from app.openapi.config import OPENAPI
+from app.openapi.routes import DOCS_HANDLERS
+from app.settings import Settings
+from app.start import ADMIN_EMAIL, ADMIN_HASH, get_database_url, get_secret_key
+from app.upstream import Upstream
+from app.worker import run_worker
+
+READY_WITHIN_SECONDS = 5.0
+
+
+def create_app(settings: Settings) -> Litestar:
+    """Return the web application of one process.
+
+    `settings` are complete (app.start.prepare): database and secret key are given, schema and seeds are in place.
+    """
+    return Door(
+        route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS],
+        lifespan=[partial(live, settings)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=OPENAPI,
+        logging_config=None,
+        request_max_body_size=settings.max_body_bytes,
+    )
+
+
+@asynccontextmanager
+async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
+    """Open the parts, serve, and close them again in the opposite order."""
+    async with AsyncExitStack() as stack:
+        mock = await open_mock(stack)
+        catalog = Catalog(Vault(derive(get_secret_key(settings), "provider keys")), f"{mock.url}/v1")
+        directory = await open_directory(settings)
+        watch = await open_watch(settings, directory, catalog, stack)
+        parts = Parts(
+            directory=directory,
+            catalog=catalog,
+            cache=await open_cache(settings, stack),
+            flights=Flights(),
+            upstream=open_upstream(settings, stack),
+            recorder=await open_recorder(settings, catalog, stack),
+            settings=settings,
+        )
+        app.state.parts = parts
+        app.state.readiness = Readiness(watch)
+        app.state.metrics = partial(list_metrics, parts)
+        open_worker(settings, stack)
+        cast(Door, app).gateway = Gateway(parts)
+        calm_collector()
+        yield
+
+
+class Readiness:
+    """Whether this process can serve: it was in touch with its database a moment ago."""
+
+    def __init__(self, watch: SnapshotWatch) -> None:
+        self._watch = watch
+
+    def is_ready(self) -> bool:
+        """Return whether the snapshots were lately compared with the database."""
+        return self._watch.age_seconds < READY_WITHIN_SECONDS
+
+
+async def open_mock(stack: AsyncExitStack) -> MockServer:
+    """Start the built-in provider on a port of its own: the gateway reaches it as it reaches any other."""
+    mock = MockServer()
+    await mock.start()
+    stack.push_async_callback(mock.stop)
+    return mock
+
+
+async def open_directory(settings: Settings) -> Directory:
+    """Return the directory of keys, still empty but for the admin's."""
+    pepper = derive(get_secret_key(settings), "key pepper")
+    connection = PatientConnection(get_database_url(settings), name="relaycore start")
+    try:
+        admin_id = await connection.run(lambda c: find_admin(c, ADMIN_EMAIL), seconds=5)
+        stored = await connection.run(lambda c: load_admin_hash(c, ADMIN_HASH), seconds=5)
+    finally:
+        await connection.close()
+    admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes)
+    given = hash_key(pepper, settings.admin_key) if settings.admin_key is not None else stored
+    return Directory(pepper, given, admin)
+
+
+async def open_watch(
+    settings: Settings, directory: Directory, catalog: Catalog, stack: AsyncExitStack
+) -> SnapshotWatch:
+    """Load the snapshots and keep them new."""
+
+    async def load_access(connection: Connection, since: int) -> None:
+        directory.load(await list_changed_keys(connection, since))
+
+    async def load_catalog(connection: Connection, _: int) -> None:
+        catalog.load(await load_config(connection))
+
+    async def load_prices(connection: Connection, _: int) -> None:
+        catalog.prices = PriceBook.build(await list_prices(connection))
+
+    loaders = {"access": load_access, "config": load_catalog, "prices": load_prices}
+    watch = SnapshotWatch(get_database_url(settings), loaders)
+    stack.push_async_callback(watch.close)
+    await watch.start()
+    directory.follow(watch.refresh, lambda: watch.age_seconds)
+    return watch
+
+
+async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:
+    """Return the exact cache, writing behind."""
+    cache = ExactCache(get_database_url(settings), settings.local_cache_bytes)
+    cache.start()
+    stack.push_async_callback(cache.close)
+    return cache
+
+
+def open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream:
+    """Return the way to the providers."""
+    upstream = Upstream(proxies=settings.upstream.proxies, no_proxy=settings.upstream.no_proxy)
+    stack.push_async_callback(upstream.close)
+    return upstream
+
+
+async def open_recorder(settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> Recorder:
+    """Return the recorder, which flushes when it closes."""
+    recorder = Recorder(get_database_url(settings), settings.data_dir / "spool", catalog.find_cost)
+    await recorder.start()
+    stack.push_async_callback(recorder.close)
+    return recorder
+
+
+def open_worker(settings: Settings, stack: AsyncExitStack) -> None:
+    """Run the embedded job worker beside the web traffic."""
+    task = asyncio.create_task(run_worker(settings))
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+
+
+def list_metrics(parts: Parts) -> list[tuple[str, str, str, dict[str, str], float]]:
+    """Return what this process counts: (name, help, type, labels, value)."""
+    stats = parts.recorder.stats
+    counted = {"written": stats.written, "spooled": stats.spooled, "replayed": stats.replayed, "dropped": stats.dropped}
+    help_text = "Rows of the request record by what became of them."
+    rows = [
+        ("relaycore_recorded_rows_total", help_text, "counter", {"outcome": name}, float(value))
+        for name, value in counted.items()
+    ]
+    size = float(parts.cache.local.size_bytes)
+    return [*rows, ("relaycore_local_cache_bytes", "Bytes of answers held in memory.", "gauge", {}, size)]
+
+
+def calm_collector() -> None:
+    """Have the garbage collector leave alone what lives for ever, and come by less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -1,0 +1,152 @@
+"""Serving until stopped: one process or several, and what is printed for the operator."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from functools import partial
+from types import FrameType
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.greeting import write_greeting
+from app.main import create_app
+from app.settings import Settings, SettingsError
+from app.start import Ready, prepare
+from app.worker import run_worker
+
+Say = Callable[[str], None]
+
+DRAIN_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75  # longer than the pools of usual clients and balancers, so that they close first
+BACKLOG = 2048
+WATCH_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+
+
+def serve(settings: Settings, say: Say) -> None:
+    """Prepare, print what the operator needs, and serve until a signal says stop. Blocking."""
+    signal.signal(signal.SIGTERM, _exit)
+    with bind(settings) as listener, closing(prepare(settings, say)) as ready, watched(ready, say):
+        config = build_server_config(ready.settings)
+        address = build_address(settings.host, listener.getsockname()[1])
+        greeting = write_greeting(ready, address)
+        try:
+            if config.workers > 1:
+                click.echo(greeting)
+                Multiprocess(config, sockets=[listener]).run()
+            else:
+                _Server(config, greeting).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass  # the server has drained its connections already
+    say("Stopped.")
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Return the listening socket; clients that come before the application is up wait in its queue."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        where = build_address(settings.host, settings.port)
+        raise SettingsError(f"Cannot listen on {where}: {error.strerror}. Use --port for another one.") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def build_address(host: str, port: int) -> str:
+    """Return the base URL that a client on this machine uses."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - shown, not bound
+    return f"http://{shown}:{port}"
+
+
+@contextmanager
+def watched(ready: Ready, say: Say) -> Generator[None, None, None]:
+    """Restart the embedded server when it dies, for as long as the context lasts."""
+    if ready.embedded is None:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_running, args=(ready.embedded, stop, say), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _keep_running(embedded: EmbeddedPostgres, stop: threading.Event, say: Say) -> None:
+    while not stop.wait(WATCH_SECONDS):
+        try:
+            if embedded.ensure_running():
+                say("The embedded Postgres had stopped and was started again.")
+        except EmbeddedPostgresError as error:
+            say(f"The embedded Postgres cannot be started: {error}")
+            stop.wait(RETRY_SECONDS)
+
+
+class _Server(uvicorn.Server):
+    """The one-process server; it greets once it answers."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            click.echo(self._greeting)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Leave by the same way as everything else, so that the embedded server is stopped."""
+    del number, frame
+    raise SystemExit(0)
+
+
+def work(settings: Settings, say: Say) -> None:
+    """Prepare, and work on jobs until a signal says stop. Blocking."""
+    with closing(prepare(settings, say)) as ready, watched(ready, say):
+        say("Working on jobs; Ctrl-C stops.")
+        asyncio.run(_work_until_stopped(ready.settings))
+
+
+async def _work_until_stopped(settings: Settings) -> None:
+    task = asyncio.create_task(run_worker(settings))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def build_server_config(settings: Settings) -> uvicorn.Config:
+    """Return the server's configuration; every process builds its own application from `settings`."""
+    return uvicorn.Config(
+        partial(create_app, settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )

@@ -1,0 +1,73 @@
+"""The composition root of the job worker: the same house, with a queue for a front door."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from procrastinate import App, PsycopgConnector
+
+from app.analytics.tasks import drop_old_partitions, ensure_partitions
+from app.cache.store import delete_expired
+from app.db.connection import Connection, PatientConnection
+from app.settings import Settings
+from app.start import get_database_url
+
+logger = logging.getLogger("relaycore.worker")
+
+RESTART_SECONDS = 1.0
+TASK_SECONDS = 60.0
+EXPIRED_PER_TURN = 1000
+
+
+def build_jobs(settings: Settings) -> App:
+    """Return the job application with every task of RelayCore registered.
+
+    At least one periodic task must always be registered: without one the queue library does not notice that its
+    connection for notices has died.
+    """
+    url = get_database_url(settings)
+    jobs = App(connector=PsycopgConnector(conninfo=url, kwargs={"application_name": "relaycore worker"}, max_size=4))
+
+    @jobs.periodic(cron="* * * * *")
+    @jobs.task(name="relaycore.tidy", queueing_lock="relaycore.tidy", pass_context=False)
+    async def tidy(timestamp: int) -> None:
+        del timestamp
+        await run_once(url, settings.retention_days)
+
+    assert tidy is not None  # noqa: S101 - registered by its decorators
+    return jobs
+
+
+async def run_once(url: str, retention_days: int) -> None:
+    """Do what has to be done now and then: days ahead for new rows, days that are over, answers that have expired."""
+    connection = PatientConnection(url, name="relaycore tidy", options="-c lock_timeout=200ms")
+    try:
+        await connection.run(lambda c: tidy_up(c, retention_days), seconds=TASK_SECONDS)
+    finally:
+        await connection.close()
+
+
+async def tidy_up(connection: Connection, retention_days: int) -> None:
+    """Keep the tables that grow at their size."""
+    await ensure_partitions(connection)
+    await drop_old_partitions(connection, retention_days)
+    while await delete_expired(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
+        pass
+
+
+async def run_worker(settings: Settings) -> None:
+    """Work until cancelled. The library's worker may end for any reason, even with success; it is started again."""
+    while True:
+        jobs = build_jobs(settings)
+        try:
+            async with jobs.open_async():
+                await jobs.run_worker_async(
+                    name="relaycore",
+                    concurrency=4,
+                    install_signal_handlers=False,
+                    delete_jobs="successful",
+                    shutdown_graceful_timeout=timedelta(seconds=5).total_seconds(),
+                )
+        except Exception:
+            logger.exception("the job worker stopped; it starts again")
+        await asyncio.sleep(RESTART_SECONDS)

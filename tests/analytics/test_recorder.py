@@ -1,0 +1,321 @@
+"""The recorder: every row once in Postgres, whatever happens to it meanwhile."""
+
+import asyncio
+import json
+import time
+from decimal import Decimal
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from app.analytics.recorder import ROW_BYTES, Recorder
+from app.wire.usage import Usage
+from tests.analytics.samples import Door, build_row, count_rows, eventually, find_cost, query, recording
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def door(database_url):
+    found = Door(database_url)
+    await found.open()
+    yield found
+    await found.shut()
+
+
+async def test_a_row_is_visible_within_two_seconds(database_url, tmp_path):
+    """A row can be queried less than two seconds after it was recorded, without anybody asking for a flush."""
+    async with recording(database_url, tmp_path, flush_seconds=0.1) as recorder:
+        recorder.record(build_row())
+        await eventually(lambda: _has(database_url, 1), seconds=2)
+
+
+async def _has(url, count):
+    return await count_rows(url) == count
+
+
+async def test_every_column_arrives(database_url, tmp_path):
+    """What was recorded is what is stored, each value in the column of its name."""
+    values = {
+        "id": uuid4(),
+        "request_id": "req_42",
+        "user_id": uuid4(),
+        "api_key_id": uuid4(),
+        "provider": "openai",
+        "model": "gpt-4o",
+        "requested_model": "fast",
+        "endpoint": "messages",
+        "streamed": True,
+        "status_code": 429,
+        "error_type": "rate_limit",
+        "cache_status": "bypass",
+        "cache_key": b"\x00\x01key",
+        "latency": 12.5,
+        "overhead_ms": 0.25,
+        "first_byte_ms": 3.5,
+        "upstream_ms": 11.75,
+        "attempts": 2,
+        "upstream_request_id": "up_1",
+        "session_id": "s-1",
+        "retry_count": 3,
+        "request_bytes": 1000,
+        "response_bytes": 2**40,
+    }
+    counts = {name: number for number, name in enumerate(Usage.__struct_fields__, 1) if name != "service_tier"}
+    extra = {"optimizations_applied": ("trim", 'q"uote'), "tags": ("a", "b\\,{}"), "metadata": '{"team": "ü\\t1"}'}
+    async with recording(database_url, tmp_path) as recorder:
+        usage = Usage(**counts, service_tier="flex")
+        recorder.record(build_row(**values, **extra, usage=usage, request_time=1700000000.123456))
+        await recorder.flush()
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
+        found = await (await cursor.execute("SELECT * FROM requests")).fetchone()
+    assert {name: found[name] for name in values} == values
+    assert {name: found[name] for name in counts} == counts
+    assert found["service_tier"] == "flex"
+    assert found["optimizations_applied"] == ["trim", 'q"uote']
+    assert found["tags"] == ["a", "b\\,{}"]
+    assert found["metadata"] == {"team": "ü\t1"}
+    assert found["request_time"].timestamp() == 1700000000.123456
+
+
+@pytest.mark.parametrize(
+    ("changes", "costs"),
+    [
+        ({}, (Decimal("0.15"), None)),
+        ({"billed": False}, (Decimal(0), Decimal("0.15"))),
+        ({"model": "unheard-of"}, (None, None)),
+        ({"model": "unheard-of", "billed": False}, (Decimal(0), None)),
+        ({"usage": None}, (None, None)),
+        ({"usage": None, "billed": False}, (Decimal(0), None)),
+    ],
+)
+async def test_costs_are_known_or_null(database_url, tmp_path, changes, costs):
+    """An unknown cost is NULL and never zero; what nobody was paid for costs zero and its price counts as saved."""
+    async with recording(database_url, tmp_path) as recorder:
+        recorder.record(build_row(**changes))
+        await recorder.flush()
+    assert await query(database_url, "SELECT estimated_cost, saved_cost FROM requests") == [costs]
+
+
+async def test_a_failing_price_does_not_lose_the_row(database_url, tmp_path):
+    """A cost that cannot be worked out is NULL; the row is stored."""
+
+    def fail(provider, model, usage):
+        raise RuntimeError
+
+    recorder = Recorder(database_url, tmp_path, fail)
+    await recorder.start()
+    recorder.record(build_row())
+    await recorder.close()
+    assert await query(database_url, "SELECT estimated_cost FROM requests") == [(None,)]
+
+
+async def test_closing_writes_what_waits(database_url, tmp_path):
+    """Rows recorded the moment before a shutdown are in Postgres after it; later ones are counted as dropped."""
+    recorder = Recorder(database_url, tmp_path, find_cost, flush_seconds=30)
+    await recorder.start()
+    for _ in range(5000):
+        recorder.record(build_row())
+    await recorder.close()
+    recorder.record(build_row())
+    assert await count_rows(database_url) == 5000
+    assert (recorder.stats.written, recorder.stats.pending, recorder.stats.dropped) == (5000, 0, 1)
+
+
+async def test_memory_is_bounded(database_url, tmp_path):
+    """Over the bound the newest rows are dropped and counted; recording neither blocks nor raises."""
+    recorder = Recorder(database_url, tmp_path, find_cost, max_pending_bytes=10 * ROW_BYTES)
+    for number in range(15):
+        recorder.record(build_row(request_id=str(number)))
+    assert (recorder.stats.pending, recorder.stats.dropped) == (10, 5)
+    await recorder.start()
+    await recorder.flush()
+    recorder.record(build_row(request_id="later"))
+    await recorder.close()
+    kept = await query(database_url, "SELECT request_id FROM requests ORDER BY request_time")
+    assert [line[0] for line in kept] == [*map(str, range(10)), "later"]
+
+
+async def test_rows_survive_the_death_of_the_connection(database_url, tmp_path):
+    """Rows recorded while Postgres keeps ending the recorder's connection are all there in the end, each once."""
+    async with recording(database_url, tmp_path) as recorder:
+        for _ in range(20):
+            for _ in range(25):
+                recorder.record(build_row())
+            await asyncio.sleep(0.03)
+            await query(
+                database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND application_name = 'relaycore recorder'",
+            )
+        await eventually(lambda: _has(database_url, 500))
+    assert recorder.stats.dropped == 0
+
+
+async def test_rows_wait_in_the_spool_while_postgres_is_away(database_url, tmp_path, door):
+    """Rows recorded while nothing listens are stored within two seconds after Postgres is back, without a restart."""
+    await door.shut()
+    async with recording(door.url, tmp_path / "spool") as recorder:
+        for _ in range(300):
+            recorder.record(build_row())
+            await asyncio.sleep(0.001)
+        await recorder.flush()
+        assert (recorder.stats.spooled, recorder.stats.written, recorder.stats.pending) == (300, 0, 0)
+        assert recorder.stats.last_error_at is not None
+        await door.open()
+        await eventually(lambda: recorder.stats.replayed == 300, seconds=2)
+        recorder.record(build_row())
+        await recorder.flush()
+    assert await count_rows(database_url) == 301
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_the_spool_outlives_the_process(database_url, tmp_path, door):
+    """What one process left in the spool is stored by the next one, oldest first and priced as it was."""
+    await door.shut()
+    started = time.monotonic()
+    async with recording(door.url, tmp_path) as recorder:
+        for number in range(50):
+            recorder.record(build_row(request_id=str(number)))
+    assert time.monotonic() - started < 4
+    assert recorder.stats.spooled == 50
+    async with recording(database_url, tmp_path) as second:
+        await eventually(lambda: second.stats.replayed == 50)
+    assert await query(database_url, "SELECT DISTINCT estimated_cost FROM requests") == [(Decimal("0.15"),)]
+    assert await count_rows(database_url) == 50
+
+
+async def test_a_full_spool_keeps_rows_in_memory(database_url, tmp_path, door):
+    """When the spool takes no more, rows wait in memory up to its bound, and are stored when Postgres is back."""
+    await door.shut()
+    async with recording(door.url, tmp_path, max_spool_bytes=0, max_pending_bytes=100 * ROW_BYTES) as recorder:
+        for _ in range(40):
+            recorder.record(build_row())
+        await recorder.flush()
+        for _ in range(80):
+            recorder.record(build_row())
+        assert (recorder.stats.pending, recorder.stats.dropped, recorder.stats.spooled) == (100, 20, 0)
+        await door.open()
+        await eventually(lambda: recorder.stats.written == 100)
+    assert await count_rows(database_url) == 100
+
+
+async def test_rows_wait_for_a_table_that_is_not_there(database_url, tmp_path):
+    """An error that no row is to blame for parks none: the rows wait in the spool until it is over."""
+    await query(database_url, "ALTER TABLE requests RENAME TO away")
+    async with recording(database_url, tmp_path) as recorder:
+        for _ in range(10):
+            recorder.record(build_row())
+        await recorder.flush()
+        assert (recorder.stats.spooled, recorder.stats.rejected) == (10, 0)
+        await query(database_url, "ALTER TABLE away RENAME TO requests")
+        await eventually(lambda: recorder.stats.replayed == 10)
+    assert await count_rows(database_url) == 10
+
+
+async def test_a_batch_with_an_unknown_outcome_is_stored_once(database_url, tmp_path):
+    """A write that took too long and then did happen is not repeated by the replay."""
+    rows = [build_row() for _ in range(3)]
+    blocker = await psycopg.AsyncConnection.connect(database_url)
+    insert = (
+        "INSERT INTO requests (id, request_time, response_time, request_id, endpoint, status_code, cache_status,"
+        " latency) VALUES (%s, to_timestamp(%s), now(), 'blocker', '', 200, '', 0)"
+    )
+    await blocker.execute(insert, (rows[1].id, rows[1].request_time))
+    async with recording(database_url, tmp_path, write_seconds=0.3) as recorder:
+        for row in rows:
+            recorder.record(row)
+        await recorder.flush()
+        assert recorder.stats.spooled == 3
+        await blocker.rollback()
+        await blocker.close()
+        await eventually(lambda: recorder.stats.replayed == 3)
+        await asyncio.sleep(0.3)
+    found = await query(database_url, "SELECT id FROM requests")
+    assert sorted(line[0] for line in found) == sorted(row.id for row in rows)
+
+
+async def test_closing_is_quick_when_a_write_hangs(database_url, tmp_path):
+    """A shutdown does not wait for a Postgres that has stopped answering; the rows go to the spool."""
+    blocker = await psycopg.AsyncConnection.connect(database_url)
+    await blocker.execute("LOCK TABLE requests")
+    recorder = Recorder(database_url, tmp_path, find_cost, write_seconds=60)
+    await recorder.start()
+    recorder.record(build_row())
+    await asyncio.sleep(0.3)
+    started = time.monotonic()
+    await recorder.close()
+    assert time.monotonic() - started < 5
+    assert recorder.stats.spooled == 1
+    await blocker.close()
+
+
+async def test_a_row_recorded_twice_is_stored_once(database_url, tmp_path):
+    """The same id and time twice in a batch, or in a later one, does not hold up other rows."""
+    twice = build_row()
+    async with recording(database_url, tmp_path) as recorder:
+        for row in (twice, build_row(), twice):
+            recorder.record(row)
+        await recorder.flush()
+        for row in (twice, build_row()):
+            recorder.record(row)
+        await recorder.flush()
+    assert await count_rows(database_url) == 3
+    assert recorder.stats.rejected == 0
+
+
+async def test_a_poison_row_is_parked_and_the_rest_stored(database_url, tmp_path):
+    """A row that Postgres or Python refuses ends in the `rejected` file; every other row of its batch is stored."""
+    beyond_postgres = 9_224_318_384_800.0
+    bad = [
+        build_row(request_id="bad 1", request_time=beyond_postgres),
+        build_row(request_id="bad 2", request_time=float("inf")),
+        build_row(request_id="bad 3", model=object()),
+    ]
+    async with recording(database_url, tmp_path) as recorder:
+        for row in [*(build_row() for _ in range(100)), *bad, *(build_row() for _ in range(50))]:
+            recorder.record(row)
+        await recorder.flush()
+        assert (recorder.stats.rejected, recorder.stats.written, recorder.stats.spooled) == (3, 150, 0)
+    assert await count_rows(database_url) == 150
+    parked = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert sorted(line["row"]["request_id"] for line in parked if isinstance(line["row"], dict)) == ["bad 1", "bad 2"]
+    assert sum("bad 3" in line["row"] for line in parked if isinstance(line["row"], str)) == 1
+
+
+async def test_hostile_text_is_stored_cleaned(database_url, tmp_path):
+    """NUL, lone surrogates, overlong text, numbers out of range and broken metadata never cost a row."""
+    hostile = build_row(
+        request_id="a\0b" + "x" * 10_000,
+        model="lone \ud800 surrogate",
+        tags=("t\0", "\udfff") * 100,
+        metadata='{"a": "\\u0000"}',
+        status_code=2**40,
+        retry_count=2**40,
+        usage=Usage(input_tokens=2**70),
+    )
+    async with recording(database_url, tmp_path) as recorder:
+        recorder.record(hostile)
+        recorder.record(build_row(metadata="[1]"))
+        recorder.record(build_row(metadata="{" * 5000))
+        recorder.record(build_row(metadata='{"n": 1e999999}'))
+        await recorder.flush()
+        assert (recorder.stats.written, recorder.stats.rejected) == (4, 0)
+    lines = await query(database_url, "SELECT request_id, model, status_code, input_tokens FROM requests ORDER BY 1")
+    assert lines[0] == ("ab" + "x" * 509, "lone ? surrogate", 2**31 - 1, None)
+    assert (await query(database_url, "SELECT count(metadata) FROM requests"))[0][0] <= 1
+
+
+async def test_recorders_share_a_spool(database_url, tmp_path, door):
+    """Several processes with one spool folder store every row once."""
+    await door.shut()
+    async with recording(door.url, tmp_path) as first, recording(door.url, tmp_path) as second:
+        for recorder in (first, second):
+            for _ in range(100):
+                recorder.record(build_row())
+            await recorder.flush()
+        await door.open()
+        await eventually(lambda: _has(database_url, 200))
+    assert first.stats.replayed + second.stats.replayed == 200

@@ -1,0 +1,149 @@
+"""The price book: what a reply costs, and when that cannot be known."""
+
+from decimal import Decimal
+
+import pytest
+
+from app.catalog.price_data import build_mock_rows
+from app.catalog.prices import PriceBook, PriceRow
+from app.wire.usage import Usage
+
+
+def price(token_class, usd, *, provider="acme", model="m", start=0, source="genai-prices 1"):
+    return PriceRow(
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        from_input_tokens=start,
+        usd_per_unit=Decimal(usd),
+        source=source,
+    )
+
+
+def test_every_class_has_its_own_price():
+    """The cost is the sum over the classes of units times price."""
+    rows = [price("input_tokens", "0.1"), price("cache_read_tokens", "0.01"), price("output_tokens", "0.5")]
+    usage = Usage(input_tokens=3, cache_read_tokens=4, output_tokens=2)
+    assert PriceBook.build(rows).find_cost("acme", "m", usage) == Decimal("1.34")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage"),
+    [
+        ("acme", "other", Usage(input_tokens=1)),
+        ("elsewhere", "m", Usage(input_tokens=1)),
+        ("my-openai", "gpt-4o", Usage(input_tokens=1)),
+        ("acme", "m", Usage(input_tokens=1, output_tokens=1)),
+        ("acme", "m", Usage(web_searches=1)),
+    ],
+)
+def test_an_unknown_cost_is_none(provider, model, usage):
+    """Without a price for the model and for every class the reply used there is no cost, not even zero."""
+    assert PriceBook.build([price("input_tokens", "0.1")]).find_cost(provider, model, usage) is None
+
+
+def test_a_class_that_was_not_used_needs_no_price():
+    """Zero units of a class without a price cost nothing."""
+    book = PriceBook.build([price("input_tokens", "0.1")])
+    assert book.find_cost("acme", "m", Usage(input_tokens=1)) == Decimal("0.1")
+    assert book.find_cost("acme", "m", Usage()) == 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (Usage(input_tokens=99), "99"),
+        (Usage(input_tokens=100), "200"),
+        (Usage(input_tokens=50, cache_read_tokens=50), "150"),
+        (Usage(input_tokens=1000, output_tokens=1), "3010"),
+    ],
+)
+def test_the_tier_follows_from_all_input_and_holds_for_all_units(usage, cost):
+    """The highest row that the reply's input tokens of all classes reach prices every unit, not only those above it."""
+    rows = [
+        price("input_tokens", "1"),
+        price("input_tokens", "2", start=100),
+        price("input_tokens", "3", start=1000),
+        price("cache_read_tokens", "1"),
+        price("output_tokens", "10"),
+    ]
+    assert PriceBook.build(rows).find_cost("acme", "m", usage) == Decimal(cost)
+
+
+def test_an_admins_price_of_a_class_replaces_all_of_its_tiers():
+    """Where an admin priced a class, no tier of the catalogue comes back above it; other classes stay."""
+    rows = [
+        price("input_tokens", "9", start=100),
+        price("input_tokens", "1", source="admin"),
+        price("output_tokens", "5"),
+    ]
+    usage = Usage(input_tokens=200, output_tokens=1)
+    assert PriceBook.build(rows).find_cost("acme", "m", usage) == Decimal(205)
+
+
+def test_a_service_tier_may_have_its_own_prices():
+    """A reply of a dearer or cheaper service tier is priced by it where it differs, else as usual."""
+    rows = [price("input_tokens", "1"), price("output_tokens", "2"), price("input_tokens@priority", "3")]
+    book = PriceBook.build(rows)
+    for tier, cost in (("priority", 5), ("default", 3), (None, 3)):
+        assert book.find_cost("acme", "m", Usage(input_tokens=1, output_tokens=1, service_tier=tier)) == cost
+
+
+def test_a_fixed_price_per_request_is_added():
+    """A model that asks for something per request costs that beside its tokens."""
+    book = PriceBook.build([price("input_tokens", "1"), price("requests", "7")])
+    assert book.find_cost("acme", "m", Usage(input_tokens=2)) == Decimal(9)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "gpt-4o-2024-08-06"),
+        ("azure", "gpt-4o"),
+        ("anthropic", "claude-sonnet-4-5-20250929"),
+        ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("xai", "grok-4.3-latest"),
+    ],
+)
+def test_other_names_of_a_model_find_its_rows(provider, model):
+    """Dated ids, regional ids and models that one provider resells are priced by the rows of the model they mean."""
+    owner, known = {
+        "openai": ("openai", "gpt-4o"),
+        "azure": ("openai", "gpt-4o"),
+        "anthropic": ("anthropic", "claude-sonnet-4-5"),
+        "aws": ("aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        "xai": ("xai", "grok-4.3"),
+    }[provider]
+    book = PriceBook.build([price("input_tokens", "0.25", provider=owner, model=known)])
+    assert book.find_cost(provider, model, Usage(input_tokens=4)) == Decimal(1)
+
+
+def test_the_exact_id_wins():
+    """A row for the very name that was called counts before the model that the name would be matched to."""
+    rows = [
+        price("input_tokens", "1", provider="openai", model="gpt-4o"),
+        price("input_tokens", "2", provider="openai", model="gpt-4o-2024-08-06", source="admin"),
+        price("input_tokens", "3", provider="azure", model="gpt-4o", source="admin"),
+    ]
+    book = PriceBook.build(rows)
+    assert book.find_cost("openai", "gpt-4o-2024-08-06", Usage(input_tokens=1)) == 2
+    assert book.find_cost("openai", "gpt-4o-2024-05-13", Usage(input_tokens=1)) != 2
+    assert book.find_cost("azure", "gpt-4o-2024-08-06", Usage(input_tokens=1)) == 3
+
+
+def test_a_providers_price_for_any_model():
+    """`*` prices whatever model of its provider has no price of its own."""
+    rows = [price("input_tokens", "1", model="*"), price("input_tokens", "2", model="m")]
+    book = PriceBook.build(rows)
+    assert book.find_cost("acme", "anything", Usage(input_tokens=1)) == 1
+    assert book.find_cost("acme", "m", Usage(input_tokens=1)) == 2
+
+
+def test_the_mock_provider_has_invented_prices():
+    """Every model of the mock provider costs something, labelled as invented."""
+    book = PriceBook.build(build_mock_rows())
+    for model in ("echo", "embed", "gpt-4o"):
+        cost = book.find_cost("mock", model, Usage(input_tokens=1000))
+        assert cost is not None
+        assert 0 < cost < 1
+    assert {row.source for row in build_mock_rows()} == {"mock"}

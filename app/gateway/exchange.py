@@ -38,6 +38,12 @@ class Exchange:
         request_id = self.trace.row.request_id.encode()
         return [(b"x-request-id", request_id), (b"request-id", request_id), *self.headers]
 
+    def note_cache_status(self, status: str) -> None:
+        """Note what the cache did, for the client and the record."""
+        self.trace.row.cache_status = status
+        line = (b"x-aihub-cache-status", status.encode())
+        self.headers = [line, *(other for other in self.headers if other[0] != line[0])]
+
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
         lines = [*headers, (b"content-length", b"%d" % len(body)), *self.own_headers()]

@@ -12,7 +12,6 @@ from app.gateway.parts import Parts
 from app.gateway.pipeline import build_limits, choose_target
 from app.gateway.plan import Target
 from app.gateway.send import build_outgoing, pass_headers, pass_through, read_whole, refuse, send
-from app.gateway.sharing import note_cache_status
 from app.upstream import Incoming, Outgoing
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -21,7 +20,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 async def pass_on(call: Call, exchange: Exchange, parts: Parts) -> None:
     """Answer a call that goes through unread."""
     exchange.trace.wanted = call.method not in READING
-    note_cache_status(exchange, "disabled")
+    exchange.note_cache_status("disabled")
     uploads = has_body(call) and b"json" not in call.sent.content_type.lower()
     if has_body(call) and not uploads:
         call = await read_json(call, exchange, parts)

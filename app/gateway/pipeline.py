@@ -16,7 +16,7 @@ from app.gateway.send import (
     send,
     take_answer,
 )
-from app.gateway.sharing import Keeper, answer_from_cache, note_cache_status
+from app.gateway.sharing import Keeper, answer_from_cache
 from app.providers.protocol import Endpoint
 from app.settings import UpstreamSettings
 from app.upstream import Incoming, Limits
@@ -29,7 +29,7 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
     snapshot = parts.catalog.current
     target = choose_target(call, exchange, snapshot)
     policy = decide_caching(call, snapshot.cache)
-    note_cache_status(exchange, policy.status)
+    exchange.note_cache_status(policy.status)
     if not policy.active:
         await forward(call, endpoint, target, exchange, parts)
         return
@@ -132,13 +132,23 @@ async def forward_whole(
         exchange.trace.row.error_type = "upstream_refused"
     note_cost(exchange, target, answer, parts)
     note_overhead(exchange)
-    body, headers = answer.body, answer.headers
-    endpoint = call.route.endpoint
-    if call.streamed and answer.status == 200 and endpoint is not None and endpoint.write_stream is not None:
-        body, headers = endpoint.write_stream(answer.body, not call.hides_usage), STREAM_HEADERS
-    await exchange.reply(answer.status, headers, body)
+    if call.streamed and answer.status == 200:
+        await exchange.reply(200, STREAM_HEADERS, to_stream(call, answer.body))
+    else:
+        await exchange.reply(answer.status, answer.headers, answer.body)
     if keeper is not None:
         keeper.keep(answer.body, answer, streamed=False)
+
+
+def to_stream(call: Call, body: bytes) -> bytes:
+    """Return as a stream what a provider answered whole although a stream was asked for."""
+    endpoint = call.route.endpoint
+    try:
+        if endpoint is None or endpoint.write_stream is None:
+            return body
+        return endpoint.write_stream(body, not call.hides_usage)
+    except ValueError as error:
+        raise BadGatewayError("The provider did not answer with a stream.", code="upstream_invalid_answer") from error
 
 
 def build_limits(call: Call, settings: UpstreamSettings) -> Limits:

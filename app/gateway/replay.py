@@ -20,9 +20,13 @@ def render(entry: Entry, endpoint: Endpoint, *, streamed: bool, hide_usage: bool
     return entry.body
 
 
-async def replay(entry: Entry, call: Call, endpoint: Endpoint, exchange: Exchange) -> None:
-    """Send a stored answer."""
-    body = render(entry, endpoint, streamed=call.streamed, hide_usage=call.hides_usage)
+async def replay(entry: Entry, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
+    """Send a stored answer; False when it cannot be brought into the form that is asked for."""
+    try:
+        body = render(entry, endpoint, streamed=call.streamed, hide_usage=call.hides_usage)
+    except ValueError:
+        return False
+    exchange.note_cache_status("hit")
     row = exchange.trace.row
     row.billed = False
     row.model = entry.model
@@ -31,6 +35,7 @@ async def replay(entry: Entry, call: Call, endpoint: Endpoint, exchange: Exchang
     exchange.headers.append((b"x-relay-overhead-ms", b"%.2f" % exchange.trace.overhead_ms()))
     exchange.trace.succeed(200, entry.usage)
     await exchange.reply(200, _form(call, entry), body)
+    return True
 
 
 def _form(call: Call, entry: Entry) -> Headers:

@@ -18,20 +18,11 @@ from app.gateway.send import Answer, pass_events
 from app.providers.protocol import Endpoint
 
 
-def note_cache_status(exchange: Exchange, status: str) -> None:
-    """Note what the cache did, for the client and the record."""
-    exchange.trace.row.cache_status = status
-    line = (b"x-aihub-cache-status", status.encode())
-    exchange.headers = [line, *(other for other in exchange.headers if other[0] != line[0])]
-
-
 async def answer_from_cache(key: bytes, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
     """Answer from a stored answer or from an identical call under way; False when there is neither."""
     entry = await parts.cache.find(key)
     if entry is not None:
-        note_cache_status(exchange, "hit")
-        await replay(entry, call, endpoint, exchange)
-        return True
+        return await replay(entry, call, endpoint, exchange)
     flight = parts.flights.find(key)
     if flight is None or call.options.cache == "only":
         return False
@@ -46,11 +37,7 @@ async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Excha
     if flight.streamed and call.streamed and endpoint.open_tap is not None:
         return await follow_stream(flight, call, endpoint, exchange)
     entry = await flight.wait()
-    if entry is None:
-        return False
-    note_cache_status(exchange, "hit")
-    await replay(entry, call, endpoint, exchange)
-    return True
+    return entry is not None and await replay(entry, call, endpoint, exchange)
 
 
 async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
@@ -61,7 +48,7 @@ async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange
         async for piece in pieces:
             events = tap.feed(piece)
             if events:
-                note_cache_status(exchange, "hit")
+                exchange.note_cache_status("hit")
                 await pass_events(exchange, [], events)
     if not exchange.started:
         return False

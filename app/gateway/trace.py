@@ -69,6 +69,7 @@ class Trace:
         row.response_time = row.request_time + row.latency / 1000
         waited = self._upstream_seconds(now)
         row.overhead_ms = row.latency - waited * 1000
+        row.billed = row.billed and self._sent_at is not None
         row.upstream_ms = waited * 1000 if self._sent_at is not None else None
         if self._first_byte_at is not None:
             row.first_byte_ms = (self._first_byte_at - self.started) * 1000

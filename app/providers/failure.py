@@ -7,7 +7,8 @@ import msgspec
 from app.errors import BadGatewayError, Dialect, OverloadedError, RelayError
 
 CREDENTIAL_WORDS = re.compile(
-    rb"api[ _-]?key|credential|x-api-key|\bsk-|bearer|auth(entication|orization)?[ _]?(error|token|header|fail)", re.I
+    rb"api[ _-]?key|credential|x-api-key|\bsk-|bearer|auth(entication|orization)?[ _]?(error|token|header|fail)",
+    re.IGNORECASE,
 )
 MAX_MESSAGE = 2000
 MONEY_OUT = 402

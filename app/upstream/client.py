@@ -1,4 +1,4 @@
-"""The only module that speaks HTTP to providers on the hot path."""
+"""Sends requests to providers over pooled connections."""
 
 import asyncio
 import re
@@ -12,12 +12,10 @@ from aiohttp import ClientError, ClientRequest, encode_basic_auth
 from yarl import URL
 
 from app.errors import UpstreamFailure
-from app.upstream_exchange import Exchange, Incoming, exchange_messages
-from app.upstream_pool import Connector, build_timeout, find_connect_kind, open_connector
-from app.upstream_proxy import find_proxy, parse_proxies
-from app.upstream_request import Limits, Outgoing, build_failure, build_head, build_unsendable
-
-__all__ = ["Incoming", "Limits", "Outgoing", "Upstream"]
+from app.upstream.exchange import Exchange, Incoming, exchange_messages
+from app.upstream.pool import Connector, build_timeout, find_connect_kind, open_connector
+from app.upstream.proxy import find_proxy, parse_proxies
+from app.upstream.request import Limits, Outgoing, build_failure, build_head, build_unsendable
 
 _MAX_ORIGINS = 1000
 

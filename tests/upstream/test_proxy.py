@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.upstream_proxy import find_proxy, parse_proxies
+from app.upstream.proxy import find_proxy, parse_proxies
 
 PROXIES = {"http": "http://plain:1", "https": "http://secure:2"}
 

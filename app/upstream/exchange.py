@@ -12,10 +12,10 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
 
-from app.decoding import PIECE_BYTES, Inflater
 from app.errors import UpstreamFailure
-from app.upstream_pool import BROKEN, PooledProtocol
-from app.upstream_request import Limits, Outgoing, build_failure, build_unsendable, find_coding, find_length
+from app.upstream.decoding import PIECE_BYTES, Inflater
+from app.upstream.pool import BROKEN, PooledProtocol
+from app.upstream.request import Limits, Outgoing, build_failure, build_unsendable, find_coding, find_length
 from app.wire.http import Headers
 
 _READ_BYTES = 2**16  # reading pauses when twice as much waits for a slow client

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from app.decoding import CODINGS
 from app.errors import UpstreamFailure
+from app.upstream.decoding import CODINGS
 from app.wire.http import Headers
 
 _OURS = frozenset({b"host", b"content-length", b"transfer-encoding", b"accept-encoding", b"connection", b"expect"})

@@ -1,0 +1,3 @@
+"""Stub."""
+
+OPENAPI = None

@@ -1,0 +1,3 @@
+"""Stub."""
+
+DOCS_HANDLERS = []

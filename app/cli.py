@@ -120,6 +120,18 @@ def list_keys() -> None:
         click.echo(f"rk-{public_id}-…  {email}  {name}")
 
 
+@keys.command("revoke")
+@click.argument("public_id")
+@explained
+def revoke_key(public_id: str) -> None:
+    """Revoke the key with that public id (the part between the dashes, or the whole key)."""
+    from app.start import revoke_key as revoke
+
+    if not revoke(read_settings(), say, public_id):
+        raise click.ClickException("there is no live key with that public id")
+    click.echo("Revoked; every process refuses it within seconds.")
+
+
 @main.command()
 @explained
 def doctor() -> None:

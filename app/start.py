@@ -12,7 +12,16 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from app.access.keys import derive, find_public_id, hash_key, make_key
-from app.access.store import count_keys, find_fact, find_user, insert_key, insert_user, keep_fact, list_key_lines
+from app.access.store import (
+    count_keys,
+    find_fact,
+    find_user,
+    insert_key,
+    insert_user,
+    keep_fact,
+    list_key_lines,
+    mark_key_revoked,
+)
 from app.access.types import NewKey, NewUser
 from app.catalog.price_data import CATALOGUE, MOCK, build_catalogue_rows, build_mock_rows
 from app.catalog.price_store import replace_prices
@@ -207,6 +216,12 @@ def list_keys(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
     """Return (public id, name, owner's address) of the live keys."""
     with open_prepared(settings, say) as (_, connection):
         return list(list_key_lines(connection))
+
+
+def revoke_key(settings: Settings, say: Say, public_id: str) -> bool:
+    """Revoke a key, named by its public id or by itself; False when there is no such live key."""
+    with open_prepared(settings, say) as (_, connection):
+        return mark_key_revoked(connection, find_public_id(public_id) or public_id)
 
 
 def store_new_key(

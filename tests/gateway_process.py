@@ -72,7 +72,7 @@ def run_gateway(ready: Ready) -> Iterator[Gateway]:
         asyncio.set_event_loop(gateway.loop)
         try:
             gateway.loop.run_until_complete(gateway.server.serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again on the test's own thread
             failure.append(error)
         finally:
             gateway.loop.close()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 
 from app.access.types import Caller, KeyRecord, NewKey, NewUser
@@ -74,6 +74,12 @@ def insert_key(connection: Connection, key: NewKey) -> UUID:
         )
     )
     return key_id
+
+
+def mark_key_revoked(connection: Connection, public_id: str) -> bool:
+    """Revoke a key from now on; False when there is no live one with that public id."""
+    live = (api_keys.c.public_id == public_id) & api_keys.c.revoked_at.is_(None)
+    return connection.execute(update(api_keys).where(live).values(revoked_at=func.now())).rowcount > 0
 
 
 def count_keys(connection: Connection) -> int:

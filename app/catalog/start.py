@@ -25,7 +25,7 @@ def seed_config(connection: Connection, vault: Vault, path: Path | None, environ
 
     A file is imported when it differs from what it said the last time, so that changes made through the API stay until
     the file itself changes. Without a file, keys of the environment fill an empty configuration and go on being
-    followed until somebody else changes the configuration.
+    followed until somebody else changes the configuration; one that is no longer set stays as it was stored.
     """
     newest = find_newest_document(connection)
     if path is not None:
@@ -36,8 +36,8 @@ def seed_config(connection: Connection, vault: Vault, path: Path | None, environ
     else:
         if newest is not None and newest[0] != ENVIRONMENT:
             return None
-        document, origin = ConfigDocument(providers=read_environment_providers(environ)), ENVIRONMENT
-        last = newest[1] if newest is not None else ConfigDocument()
+        last, origin = newest[1] if newest is not None else ConfigDocument(), ENVIRONMENT
+        document = ConfigDocument(providers={**last.providers, **read_environment_providers(environ)})
     if last == without_keys(document) and not _has_new_key(connection, vault, document):
         return None
     insert_document(connection, document, vault, origin=origin)

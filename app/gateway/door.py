@@ -3,7 +3,7 @@
 from typing import cast
 
 from litestar import Litestar
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from app.gateway.paths import is_control
 from app.gateway.routes import Gateway
@@ -18,9 +18,11 @@ class Door(Litestar):
 
     gateway: Gateway | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
         """Hand the request to whom it belongs."""
         if scope["type"] == "http" and self.gateway is not None and not is_control(scope["path"]):
-            await self.gateway(cast(HTTPScope, scope), receive, send)
+            await self.gateway(cast(HTTPScope, scope), cast(Receive, receive), cast(Send, send))
             return
         await super().__call__(scope, receive, send)

@@ -26,8 +26,7 @@ class _Message(msgspec.Struct):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_message = msgspec.json.Decoder(_Message).decode
-_decode_text = msgspec.json.Decoder(str).decode
+_decode_text_or_object = msgspec.json.Decoder(str | _Message).decode
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +73,11 @@ def find_message(body: bytes) -> str | None:
 
 
 def _text_of(raw: msgspec.Raw) -> str | None:
-    for decode in (_decode_text, lambda value: _decode_message(value).message):
-        try:
-            return decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-    return None
+    try:
+        found = _decode_text_or_object(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else found.message
 
 
 def _has_error(body: bytes) -> bool:

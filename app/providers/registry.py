@@ -47,8 +47,10 @@ def _openai_like(
     )
 
 
-_OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "davinci-", "babbage-", "omni-moderation-")
-_OPENAI_NAMES += ("dall-e-", "whisper-", "tts-", "codex-", "computer-use-", "sora-", "ft:gpt-")
+_OPENAI_NAMES = (
+    *("gpt-", "chatgpt-", "o1", "o3", "o4", "codex-", "computer-use-", "ft:gpt-", "davinci-", "babbage-"),
+    *("text-embedding-", "omni-moderation-", "dall-e-", "whisper-", "tts-", "sora-"),
+)
 _MISTRAL_NAMES = ("mistral-", "codestral", "ministral-", "magistral-", "devstral-", "pixtral-", "open-mistral-")
 
 

@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import click
 
-from app.settings import SettingsError, read_settings
+from app.settings import LOG_FORMAT, SettingsError, read_settings
 
 P = ParamSpec("P")
 
@@ -20,7 +20,7 @@ def explained(function: Callable[P, None]) -> Callable[P, None]:
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         import psycopg
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import DBAPIError
 
         from app.catalog.secrets import SecretUnreadableError
         from app.catalog.seed import ConfigError
@@ -28,9 +28,11 @@ def explained(function: Callable[P, None]) -> Callable[P, None]:
 
         try:
             function(*args, **kwargs)
-        except (SettingsError, ConfigError, EmbeddedPostgresError, SecretUnreadableError, LookupError) as error:
+        except ConfigError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except (SettingsError, EmbeddedPostgresError, SecretUnreadableError) as error:
             raise click.ClickException(str(error)) from error
-        except (OperationalError, psycopg.OperationalError) as error:
+        except (DBAPIError, psycopg.Error) as error:
             raise click.ClickException(f"The database cannot be used: {_first_line(error)}") from error
 
     return run
@@ -50,7 +52,7 @@ def say(sentence: str) -> None:
 @click.version_option(package_name="relaycore", prog_name="relaycore")
 def main() -> None:
     """RelayCore: a self-hosted LLM gateway that keeps everything in one Postgres."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
 
 
 @main.command()

@@ -8,13 +8,19 @@ ANTHROPIC_EXAMPLE = "claude-haiku-4-5"
 MOCK_EXAMPLE = "mock/echo"
 
 
-def write_greeting(ready: Ready, address: str) -> str:
-    """Return the text for the terminal of whoever started the gateway at `address`."""
-    lines = [f"RelayCore is ready at {address} (documentation: {address}/docs)", ""]
+def write_keys(ready: Ready) -> list[str]:
+    """Return the lines that show the keys which were made just now."""
+    lines: list[str] = []
     if ready.admin_key is not None:
         lines += ["Admin key, shown this once; keep it:", f"  {ready.admin_key}", ""]
     if ready.first_key is not None:
         lines += ["First API key, shown this once (`relaycore keys create` makes more):", f"  {ready.first_key}", ""]
+    return lines
+
+
+def write_greeting(ready: Ready, address: str) -> str:
+    """Return the text for the terminal of whoever started the gateway at `address`."""
+    lines = [f"RelayCore is ready at {address} (documentation: {address}/docs)", ""]
     if not ready.providers:
         lines += [
             "No provider is configured, so the built-in mock provider answers (mock/echo, mock/story, …).",

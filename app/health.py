@@ -10,12 +10,11 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.openapi.datastructures import ResponseSpec
 
-from app.openapi.config import PUBLIC
-
 LIVE = ["/health", "/health/liveness", "/health/liveliness", "/livez"]
 READY = ["/health/readiness", "/readyz"]
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS = "text/plain; version=0.0.4"
 TAGS = ["Health"]
+PUBLIC: list[dict[str, list[str]]] = [{}]
 READING = [HttpMethod.GET, HttpMethod.HEAD]
 
 Metric = tuple[str, str, str, Mapping[str, str], float]
@@ -75,7 +74,14 @@ def _escape_label(text: str) -> str:
     return _escape_help(text).replace('"', '\\"')
 
 
-@route(LIVE, http_method=READING, tags=TAGS, security=PUBLIC, status_code=200)
+@route(
+    LIVE,
+    http_method=READING,
+    tags=TAGS,
+    security=PUBLIC,
+    status_code=200,
+    response_description="It lives.",
+)
 async def liveness() -> Health:
     """Say that this process lives.
 
@@ -84,18 +90,34 @@ async def liveness() -> Health:
     return OK
 
 
-@route(READY, http_method=READING, tags=TAGS, security=PUBLIC, status_code=200, responses={503: NOT_READY})
+@route(
+    READY,
+    http_method=READING,
+    tags=TAGS,
+    security=PUBLIC,
+    status_code=200,
+    response_description="It can serve.",
+    responses={503: NOT_READY},
+)
 async def readiness(state: State) -> Response[Health]:
     """Say whether this process can serve: its database was reached a moment ago and the schema is loaded."""
     ready = is_ready(state)
     return Response(OK if ready else UNAVAILABLE, status_code=200 if ready else 503)
 
 
-@route("/metrics", http_method=READING, tags=TAGS, security=PUBLIC, status_code=200, media_type=PROMETHEUS)
+@route(
+    "/metrics",
+    http_method=READING,
+    tags=TAGS,
+    security=PUBLIC,
+    status_code=200,
+    response_description="The metrics.",
+    media_type=PROMETHEUS,
+)
 async def metrics(state: State) -> Response[str]:
     """Return what this process counts, in Prometheus' text format."""
-    count: Callable[[], Iterable[Metric]] = state.get("metrics") or tuple
-    return Response(write_metrics(count()), media_type=PROMETHEUS)
+    count: Callable[[], Iterable[Metric]] | None = state.get("metrics")
+    return Response(write_metrics(count() if count is not None else ()), media_type=PROMETHEUS)
 
 
 HEALTH_HANDLERS = [liveness, readiness, metrics]

@@ -22,7 +22,7 @@ from app.catalog.secrets import Vault
 from app.catalog.snapshot import Catalog
 from app.catalog.store import load_config
 from app.control import EXCEPTION_HANDLERS
-from app.db.connection import Connection, PatientConnection
+from app.db.connection import Connection
 from app.db.watch import SnapshotWatch
 from app.gateway.door import Door
 from app.gateway.parts import Parts
@@ -60,7 +60,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
     async with AsyncExitStack() as stack:
         mock = await open_mock(stack)
         catalog = Catalog(Vault(derive(get_secret_key(settings), "provider keys")), f"{mock.url}/v1")
-        directory = await open_directory(settings)
+        directory = Directory(derive(get_secret_key(settings), "key pepper"))
         watch = await open_watch(settings, directory, catalog, stack)
         parts = Parts(
             directory=directory,
@@ -99,27 +99,18 @@ async def open_mock(stack: AsyncExitStack) -> MockServer:
     return mock
 
 
-async def open_directory(settings: Settings) -> Directory:
-    """Return the directory of keys, still empty but for the admin's."""
-    pepper = derive(get_secret_key(settings), "key pepper")
-    connection = PatientConnection(get_database_url(settings), name="relaycore start")
-    try:
-        admin_id = await connection.run(lambda c: find_admin(c, ADMIN_EMAIL), seconds=5)
-        stored = await connection.run(lambda c: load_admin_hash(c, ADMIN_HASH), seconds=5)
-    finally:
-        await connection.close()
-    admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes)
-    given = hash_key(pepper, settings.admin_key) if settings.admin_key is not None else stored
-    return Directory(pepper, given, admin)
-
-
 async def open_watch(
     settings: Settings, directory: Directory, catalog: Catalog, stack: AsyncExitStack
 ) -> SnapshotWatch:
     """Load the snapshots and keep them new."""
+    pepper = derive(get_secret_key(settings), "key pepper")
+    given = hash_key(pepper, settings.admin_key) if settings.admin_key is not None else None
 
     async def load_access(connection: Connection, since: int) -> None:
-        directory.load(await list_changed_keys(connection, since))
+        admin_id = await find_admin(connection, ADMIN_EMAIL)
+        admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes)
+        directory.load_admin(admin, given or await load_admin_hash(connection, ADMIN_HASH))
+        directory.load(await list_changed_keys(connection, since), everything=since == 0)
 
     async def load_catalog(connection: Connection, _: int) -> None:
         catalog.load(await load_config(connection))

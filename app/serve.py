@@ -1,9 +1,13 @@
 """Serving until stopped: one process or several, and what is printed for the operator."""
 
 import asyncio
+import errno
 import logging
+import multiprocessing
+import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
@@ -12,18 +16,19 @@ from types import FrameType
 
 import click
 import uvicorn
+from litestar import Litestar
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from app.greeting import write_greeting
+from app.greeting import write_greeting, write_keys
 from app.main import create_app
-from app.settings import Settings, SettingsError
+from app.settings import LOG_FORMAT, Settings, SettingsError
 from app.start import Ready, prepare
 from app.worker import run_worker
 
 Say = Callable[[str], None]
 
-DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75  # longer than the pools of usual clients and balancers, so that they close first
 BACKLOG = 2048
 WATCH_SECONDS = 1.0
@@ -34,18 +39,47 @@ def serve(settings: Settings, say: Say) -> None:
     """Prepare, print what the operator needs, and serve until a signal says stop. Blocking."""
     signal.signal(signal.SIGTERM, _exit)
     with bind(settings) as listener, closing(prepare(settings, say)) as ready, watched(ready, say):
+        show_keys(ready)
         config = build_server_config(ready.settings)
         address = build_address(settings.host, listener.getsockname()[1])
         greeting = write_greeting(ready, address)
         try:
             if config.workers > 1:
                 click.echo(greeting)
-                Multiprocess(config, sockets=[listener]).run()
+                run_workers(config, listener)
             else:
                 _Server(config, greeting).run(sockets=[listener])
         except KeyboardInterrupt:
             pass  # the server has drained its connections already
     say("Stopped.")
+
+
+def show_keys(ready: Ready) -> None:
+    """Print the keys that were made just now: nobody can be told them later."""
+    for line in write_keys(ready):
+        click.echo(line)
+
+
+def run_workers(config: uvicorn.Config, listener: socket.socket) -> None:
+    """Run several processes, each restarted when it dies, until a signal comes or one cannot start at all."""
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        raise SystemExit(STARTUP_FAILURE)
+
+
+def create_worker(settings: Settings) -> Litestar:
+    """Return the application of one of several processes, which leaves when the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
+        threading.Thread(target=_leave_after, args=(parent.join,), daemon=True).start()
+    return create_app(settings)
+
+
+def _leave_after(wait: Callable[[], None]) -> None:
+    wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -59,7 +93,8 @@ def bind(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         where = build_address(settings.host, settings.port)
-        raise SettingsError(f"Cannot listen on {where}: {error.strerror}. Use --port for another one.") from error
+        other = "--port" if error.errno == errno.EADDRINUSE else "--host and --port"
+        raise SettingsError(f"Cannot listen on {where}: {error.strerror}. Choose another with {other}.") from error
     listener.set_inheritable(True)
     return listener
 
@@ -97,7 +132,7 @@ def _keep_running(embedded: EmbeddedPostgres, stop: threading.Event, say: Say) -
 
 
 class _Server(uvicorn.Server):
-    """The one-process server; it greets once it answers."""
+    """The one-process server; it greets once it answers, and a second Ctrl-C ends the drain but not the records."""
 
     def __init__(self, config: uvicorn.Config, greeting: str) -> None:
         super().__init__(config)
@@ -107,6 +142,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             click.echo(self._greeting)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; at the next cut off what still runs."""
+        if self.should_exit:
+            for task in list(self.server_state.tasks):
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        else:
+            super().handle_exit(sig, frame)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
@@ -118,6 +161,7 @@ def _exit(number: int, frame: FrameType | None) -> None:
 def work(settings: Settings, say: Say) -> None:
     """Prepare, and work on jobs until a signal says stop. Blocking."""
     with closing(prepare(settings, say)) as ready, watched(ready, say):
+        show_keys(ready)
         say("Working on jobs; Ctrl-C stops.")
         asyncio.run(_work_until_stopped(ready.settings))
 
@@ -132,7 +176,7 @@ async def _work_until_stopped(settings: Settings) -> None:
 def build_server_config(settings: Settings) -> uvicorn.Config:
     """Return the server's configuration; every process builds its own application from `settings`."""
     return uvicorn.Config(
-        partial(create_app, settings),
+        partial(create_worker, settings),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -148,5 +192,5 @@ def build_server_config(settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )

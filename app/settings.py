@@ -6,7 +6,10 @@ from pathlib import Path
 
 import msgspec
 import platformdirs
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 WELL_KNOWN_KEYS = frozenset(
     {
         "",
@@ -68,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_upload_bytes: int = 512 * 2**20
     local_cache_bytes: int = 64 * 2**20
     retention_days: int = 30
+    drain_seconds: int = 30
     upstream: UpstreamSettings = UpstreamSettings()
     provider_environment: dict[str, str] = {}
 
@@ -101,6 +105,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> 
         "max_upload_bytes": _integer(env, "RELAYCORE_MAX_UPLOAD_BYTES", default=512 * 2**20, low=1024),
         "local_cache_bytes": _integer(env, "RELAYCORE_LOCAL_CACHE_BYTES", default=64 * 2**20, low=0),
         "retention_days": _integer(env, "RELAYCORE_RETENTION_DAYS", default=30, low=1),
+        "drain_seconds": _integer(env, "RELAYCORE_DRAIN_SECONDS", default=30, low=0),
         "upstream": _upstream(env),
         "provider_environment": dict(env),
     }
@@ -167,7 +172,18 @@ def _database_url(value: str | None) -> str | None:
     scheme, separator, rest = value.partition("://")
     if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
         raise SettingsError("DATABASE_URL must start with postgresql://")
-    return f"postgresql://{rest}"
+    url = f"postgresql://{rest}"
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError as error:
+        # Only the name of a parameter is safe to repeat: other complaints quote parts of the URL, password included.
+        complaint = str(error).strip()
+        known = f" ({complaint})" if complaint.startswith("invalid URI query parameter") else ""
+        raise SettingsError(
+            f"DATABASE_URL cannot be read{known}; it looks like postgresql://user:password@host:5432/database, with "
+            "special characters of the password percent-encoded"
+        ) from None
+    return url
 
 
 def _admin_key(value: str | None) -> str | None:

@@ -36,6 +36,7 @@ from app.settings import HOW_TO_MAKE_A_KEY, Settings, SettingsError
 ADMIN_EMAIL = "admin@localhost"
 FIRST_EMAIL = "user@localhost"
 ADMIN_HASH = "admin key hash"
+MADE_WITH = "secret key id"
 DEFAULT_CONFIG = Path("relaycore.config.yaml")
 
 Say = Callable[[str], None]
@@ -85,6 +86,9 @@ def fill(settings: Settings, embedded: EmbeddedPostgres | None) -> Ready:
     try:
         with engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore start"))))
+            check_secret_key(connection, settings)
+            replace_prices(connection, build_catalogue_rows(datetime.now(UTC)), CATALOGUE)
+            replace_prices(connection, build_mock_rows(), MOCK)
             ready.admin_key = provide_admin_key(connection, settings)
             ready.first_key = provide_first_key(connection, settings)
             vault = Vault(derive(get_secret_key(settings), "provider keys"))
@@ -92,9 +96,6 @@ def fill(settings: Settings, embedded: EmbeddedPostgres | None) -> Ready:
             seed_config(connection, vault, path, settings.provider_environment)
             newest = find_newest_document(connection)
             ready.providers = tuple(newest[1].providers) if newest is not None else ()
-        with engine.begin() as connection:
-            replace_prices(connection, build_catalogue_rows(datetime.now(UTC)), CATALOGUE)
-            replace_prices(connection, build_mock_rows(), MOCK)
     finally:
         engine.dispose()
     return ready
@@ -121,6 +122,7 @@ def open_prepared(settings: Settings, say: Say) -> Generator[tuple[Settings, Con
         engine = open_blocking_engine(get_database_url(complete))
         try:
             with engine.begin() as connection:
+                check_secret_key(connection, complete)
                 yield complete, connection
         finally:
             engine.dispose()
@@ -146,9 +148,25 @@ def provide_secret_key(settings: Settings) -> Settings:
         return settings
     if not settings.embedded:
         raise SettingsError("With DATABASE_URL, RELAYCORE_SECRET_KEY must be set; " + HOW_TO_MAKE_A_KEY)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.data_dir / "secret.key"
-    return msgspec.structs.replace(settings, secret_key=read_or_make(path))
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return msgspec.structs.replace(settings, secret_key=read_or_make(path))
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {settings.data_dir} cannot be used: {error.strerror}. Set RELAYCORE_DATA_DIR to one that "
+            "can be written, or DATABASE_URL to a Postgres."
+        ) from error
+
+
+def check_secret_key(connection: Connection, settings: Settings) -> None:
+    """Keep the id of the first secret key, and refuse every other: with it no key would be accepted any more."""
+    mine = Vault(derive(get_secret_key(settings), "provider keys")).key_id.encode()
+    if keep_fact(connection, MADE_WITH, mine) != mine:
+        raise SettingsError(
+            "This database was made with another secret key: with this one no stored API key or provider key works. "
+            "Start with the first RELAYCORE_SECRET_KEY again (or the file secret.key of the first data folder)."
+        )
 
 
 def read_or_make(path: Path) -> str:

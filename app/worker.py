@@ -26,7 +26,11 @@ def build_jobs(settings: Settings) -> App:
     connection for notices has died.
     """
     url = get_database_url(settings)
-    jobs = App(connector=PsycopgConnector(conninfo=url, kwargs={"application_name": "relaycore worker"}, max_size=4))
+    jobs = App(
+        connector=PsycopgConnector(
+            conninfo=url, kwargs={"application_name": "relaycore worker"}, min_size=1, max_size=4
+        )
+    )
 
     @jobs.periodic(cron="* * * * *")
     @jobs.task(name="relaycore.tidy", queueing_lock="relaycore.tidy", pass_context=False)

@@ -1,5 +1,6 @@
 """Who is calling: answered from a local snapshot of all keys, without a round trip."""
 
+import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,6 +12,7 @@ from app.access.types import Caller, KeyRecord
 from app.db.connection import DatabaseAwayError
 from app.errors import UnauthenticatedError, UnavailableError
 
+LOOK_SECONDS = 0.5
 STALE_AFTER_SECONDS = 65.0
 """How long keys are accepted from a snapshot that can no longer be compared with the database."""
 
@@ -23,10 +25,10 @@ RETRY_SOON = ((b"retry-after", b"1"),)
 class Directory:
     """The snapshot of keys. `load` puts in what changed; `find` and `admit` answer from it."""
 
-    def __init__(self, pepper: bytes, admin_hash: bytes, admin: Caller) -> None:
+    def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
-        self._admin_hash = admin_hash
-        self._admin = admin
+        self._admin_hash = b""
+        self._admin: Caller | None = None
         self._keys: dict[str, KeyRecord] = {}
         self._refresh: Callable[[], Awaitable[None]] | None = None
         self._age: Callable[[], float] = lambda: 0.0
@@ -36,10 +38,14 @@ class Directory:
         self._refresh = refresh
         self._age = age
 
-    def load(self, records: Iterable[KeyRecord]) -> None:
-        """Add or replace keys."""
-        for record in records:
-            self._keys[record.public_id] = record
+    def load(self, records: Iterable[KeyRecord], *, everything: bool = False) -> None:
+        """Add or replace keys; with `everything` these are all there are."""
+        changed = {record.public_id: record for record in records}
+        self._keys = changed if everything else self._keys | changed
+
+    def load_admin(self, admin: Caller, admin_hash: bytes) -> None:
+        """Say whom the admin key stands for, and its hash."""
+        self._admin, self._admin_hash = admin, admin_hash
 
     def find(self, key: str) -> Caller | None:
         """Return the caller that `key` belongs to, or None when it is not valid now."""
@@ -66,10 +72,10 @@ class Directory:
         if caller is None and self._may_be_new(key):
             await self._look_again()
             caller = self.find(key)
-        if caller is None:
-            raise UnauthenticatedError(BAD_KEY)
         if self._age() > STALE_AFTER_SECONDS:
             raise UnavailableError(CANNOT_CHECK, headers=RETRY_SOON)
+        if caller is None:
+            raise UnauthenticatedError(BAD_KEY)
         return caller
 
     def _may_be_new(self, key: str) -> bool:
@@ -81,6 +87,7 @@ class Directory:
         if self._refresh is None:
             return
         try:
-            await self._refresh()
-        except (DatabaseAwayError, psycopg.Error) as error:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._refresh()
+        except (DatabaseAwayError, psycopg.Error, TimeoutError) as error:
             raise UnavailableError(CANNOT_CHECK, headers=RETRY_SOON) from error

@@ -54,7 +54,8 @@ class ExactCache:
             if not self._asked:
                 asyncio.get_running_loop().call_soon(self._ask)
             future = self._asked[key] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(future)
+        # An answer may have been put in while Postgres was asked.
+        return await asyncio.shield(future) or self.local.find(key)
 
     def put(self, entry: Entry) -> None:
         """Keep `entry` in memory now and in Postgres soon."""

@@ -7,7 +7,7 @@ out), so a late query is left behind with its connection instead, and the next o
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -31,32 +31,51 @@ class PatientConnection:
         self._options = options
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
+        self._running: asyncio.Future[Any] | None = None
         self._retry_at = 0.0
         self._abandoned: set[asyncio.Task[object]] = set()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float) -> T:
         """Return what `work` returns on the connection, within `seconds`.
 
-        Raises DatabaseAwayError when it takes longer or the connection breaks, at once while the database is known to
-        be away; errors that the database answers with (psycopg.DatabaseError on a live connection) come through.
+        Raises DatabaseAwayError when it takes longer (waiting for the user before included) or the connection breaks,
+        at once while the database is known to be away; errors that the database answers with (psycopg.DatabaseError
+        on a live connection) come through.
         """
-        async with self._lock:
+        until = time.monotonic() + seconds
+        await self._take(seconds)
+        try:
             if time.monotonic() < self._retry_at or len(self._abandoned) >= MAX_ABANDONED:
                 raise DatabaseAwayError(self._name)
-            task = asyncio.ensure_future(self._attempt(work))
-            try:
-                done, _ = await asyncio.wait({task}, timeout=seconds)
-            except asyncio.CancelledError:
-                self._leave_behind(task)
-                raise
-            if not done:
-                self._leave_behind(task)
-                raise DatabaseAwayError(self._name)
-            return self._outcome(task)
+            return await self._run(work, max(until - time.monotonic(), 0.0))
+        finally:
+            self._lock.release()
+
+    async def _take(self, seconds: float) -> None:
+        if not self._lock.locked():
+            await self._lock.acquire()
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise DatabaseAwayError(self._name) from error
+
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], seconds: float) -> T:
+        task = self._running = asyncio.ensure_future(self._attempt(work))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            self._leave_behind(task)
+            raise
+        if not done:
+            self._leave_behind(task)
+            raise DatabaseAwayError(self._name)
+        return self._outcome(task)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
+            opened = await psycopg.AsyncConnection.connect(
                 self._url,
                 autocommit=True,
                 connect_timeout=2,
@@ -64,6 +83,10 @@ class PatientConnection:
                 options=self._options or None,
                 prepare_threshold=1,
             )
+            if self._running is not asyncio.current_task():  # left behind while it connected: too late to begin
+                opened.pgconn.finish()
+                raise DatabaseAwayError(self._name)
+            self._connection = opened
         return await work(self._connection)
 
     def _outcome(self, task: "asyncio.Future[T]") -> T:
@@ -76,6 +99,7 @@ class PatientConnection:
     def _leave_behind(self, task: "asyncio.Future[T]") -> None:
         """Forget a query that did not come back; its connection closes when it does."""
         connection, self._connection = self._connection, None
+        self._running = None
         self._retry_at = time.monotonic() + RETRY_SECONDS
         late = asyncio.ensure_future(_see_off(task, connection))
         self._abandoned.add(late)

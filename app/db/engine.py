@@ -1,5 +1,6 @@
 """The SQLAlchemy engine of the control plane and the one place that shapes database URLs."""
 
+import psycopg
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -26,4 +27,9 @@ def open_engine(url: str, *, size: int = 5) -> AsyncEngine:
 
 def open_blocking_engine(url: str) -> Engine:
     """Return an engine for commands and start-up, without a time limit on statements."""
-    return create_engine(alchemy_url(url), pool_size=1, connect_args={"connect_timeout": 5})
+
+    def connect() -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(url, connect_timeout=5, application_name="relaycore start")
+
+    # The URL goes to libpq as it is: SQLAlchemy reads some of what libpq allows differently.
+    return create_engine("postgresql+psycopg://", creator=connect, pool_size=1)

@@ -1,6 +1,8 @@
 """Keeps local snapshots as new as the database: woken by NOTIFY, and by a cheap poll when no notice comes."""
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -9,11 +11,17 @@ import psycopg
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 
 Loader = Callable[[Connection, int], Awaitable[None]]
-"""Loads what changed after a version of its snapshot (0: everything)."""
+"""Loads what changed after a version of its snapshot (0: everything, in place of what was loaded before)."""
 
 POLL_SECONDS = 1.0
 QUERY_SECONDS = 2.0
 LOAD_SECONDS = 30.0
+
+logger = logging.getLogger("relaycore.watch")
+
+
+class SnapshotError(Exception):
+    """What is stored cannot be loaded; the log says why."""
 
 
 class SnapshotWatch:
@@ -31,7 +39,7 @@ class SnapshotWatch:
         self._wake = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self.verified_at = 0.0
+        self.verified_at = -math.inf
 
     @property
     def age_seconds(self) -> float:
@@ -43,8 +51,17 @@ class SnapshotWatch:
         self._wake.set()
 
     async def start(self) -> None:
-        """Load every snapshot, then keep them new. Raises DatabaseAwayError when the first load fails."""
-        await self.refresh()
+        """Load every snapshot, then keep them new; without a database they are loaded once it is there.
+
+        Raises SnapshotError when the database has something in it that cannot be loaded.
+        """
+        try:
+            await self.refresh()
+        except (DatabaseAwayError, psycopg.Error):
+            logger.warning("The database is away; serving begins when it is back")
+        else:
+            if self.verified_at == -math.inf:
+                raise SnapshotError
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listener.run())]
 
     async def close(self) -> None:
@@ -67,15 +84,26 @@ class SnapshotWatch:
         await asyncio.shield(self._refreshing)
 
     async def _load_changes(self) -> None:
-        found = await self._connection.run(_read_versions, seconds=QUERY_SECONDS)
         asked_at = time.monotonic()
-        for name, loader in self._loaders.items():
-            version, since = found[name], self._versions[name]
-            if version == since:
-                continue
-            await self._connection.run(_load(loader, max(since, 0)), seconds=LOAD_SECONDS)
-            self._versions[name] = version
-        self.verified_at = asked_at
+        found = await self._connection.run(_read_versions, seconds=QUERY_SECONDS)
+        changed = [name for name, version in self._versions.items() if found[name] != version]
+        loaded = [await self._load(name, found[name]) for name in changed]
+        if all(loaded):
+            self.verified_at = asked_at
+
+    async def _load(self, name: str, version: int) -> bool:
+        """Bring one snapshot to `version`; False when what is stored does not fit, and the old one stays."""
+        since = self._versions[name]
+        since = since if 0 < since < version else 0  # a version that went back is another database's
+        try:
+            await self._connection.run(lambda c: self._loaders[name](c, since), seconds=LOAD_SECONDS)
+        except DatabaseAwayError:
+            raise
+        except Exception:
+            logger.exception("The %s snapshot cannot be loaded; the one before it stays", name)
+            return False
+        self._versions[name] = version
+        return True
 
     async def _poll(self) -> None:
         while True:
@@ -115,10 +143,6 @@ class Listener:
             self._wake()
             async for _ in connection.notifies():
                 self._wake()
-
-
-def _load(loader: Loader, since: int) -> Callable[[Connection], Awaitable[None]]:
-    return lambda connection: loader(connection, since)
 
 
 async def _read_versions(connection: Connection) -> dict[str, int]:

@@ -81,6 +81,8 @@ def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise TooLargeError(f"The request body is larger than {limit} bytes once decoded.")
     if not decoder.eof:
         raise BadRequestError("The body ends before its Content-Encoding does.")
+    if decoder.unused_data:
+        raise BadRequestError("The body goes on after its Content-Encoding has ended.")
     return plain
 
 

@@ -71,13 +71,17 @@ def read_fields(body: bytes) -> Fields:
 def patch_body(body: bytes, *, model: str | None, ask_usage: bool) -> bytes:
     """Return the JSON object `body` with its model renamed, and with the stream's usage asked for.
 
-    Nothing else changes: the values of all other fields are the bytes that came, in the order they came.
+    Nothing else changes: the values of all other fields are the bytes that came, in the order they came. Raises
+    BadRequestError when the name of a field is no text.
     """
-    fields = _decode_object(body)
-    if model is not None:
-        fields["model"] = msgspec.Raw(_encode(model))
-    if ask_usage:
-        fields["stream_options"] = msgspec.Raw(_ask_usage(fields.get("stream_options")))
+    try:
+        fields = _decode_object(body)
+        if model is not None:
+            fields["model"] = msgspec.Raw(_encode(model))
+        if ask_usage:
+            fields["stream_options"] = msgspec.Raw(_ask_usage(fields.get("stream_options")))
+    except ValueError as error:
+        raise BadRequestError("The body is not valid JSON: the name of a field cannot be read.") from error
     return _encode(fields)
 
 

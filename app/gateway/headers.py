@@ -1,5 +1,6 @@
 """Which header lines go up to a provider and which come back to the client."""
 
+from app.access.keys import PREFIX
 from app.errors import Dialect
 from app.gateway.options import Sent
 from app.providers.registry import Provider
@@ -134,7 +135,12 @@ def find_own_credential(sent: Sent) -> Headers:
         return []
     ours = sent.relay_key.strip()
     lines = ((b"authorization", sent.authorization), (b"x-api-key", sent.x_api_key), (b"api-key", sent.api_key))
-    return [(name, value) for name, value in lines if value and value.split(b" ")[-1].strip() != ours]
+    return [(name, value) for name, value in lines if value and not _is_ours(value.split(b" ")[-1].strip(), ours)]
+
+
+def _is_ours(token: bytes, ours: bytes) -> bool:
+    """Return whether a credential belongs to this gateway: the one that was used, or another of its keys."""
+    return token == ours or token.startswith(PREFIX.encode())
 
 
 def brings_own_key(sent: Sent) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from app.errors import BadRequestError, ForbiddenError, TooLargeError, UpstreamFailure
+from app.gateway.batch_links import has_results_url, lead_results
 from app.gateway.body import inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
@@ -17,8 +18,8 @@ from app.upstream import Incoming, Outgoing
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-async def pass_on(call: Call, exchange: Exchange, parts: Parts) -> None:
-    """Answer a call that goes through unread."""
+async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> None:
+    """Answer a call that goes through unread. `base` is the gateway's address as the client knows it."""
     exchange.trace.wanted = call.method not in READING
     exchange.note_cache_status("disabled")
     uploads = has_body(call) and b"json" not in call.sent.content_type.lower()
@@ -34,7 +35,10 @@ async def pass_on(call: Call, exchange: Exchange, parts: Parts) -> None:
     else:
         exchange.watch()
     incoming = await send(parts.upstream, outgoing, exchange)
-    await hand_back(incoming, call, target, exchange)
+    if incoming.status < 300 and has_results_url(call.route):
+        await hand_back_batch(incoming, base, exchange)
+    else:
+        await hand_back(incoming, call, target, exchange)
 
 
 def has_body(call: Call) -> bool:
@@ -87,6 +91,13 @@ async def hand_back(incoming: Incoming, call: Call, target: Target, exchange: Ex
     answer = refuse(incoming.status, pass_headers(incoming.headers), body, call, target)
     exchange.trace.row.error_type = "upstream_refused"
     await exchange.reply(answer.status, answer.headers, answer.body)
+
+
+async def hand_back_batch(incoming: Incoming, base: bytes, exchange: Exchange) -> None:
+    """Pass a message batch back with its results at the gateway."""
+    body = lead_results(await read_whole(incoming, exchange), base)
+    exchange.trace.succeed(incoming.status, None)
+    await exchange.reply(incoming.status, pass_headers(incoming.headers), body)
 
 
 class BrokenOffError(Exception):

@@ -69,6 +69,16 @@ def find_route(raw_path: str, providers: Container[str]) -> Route:
     )
 
 
+def adapt(route: Route, anthropic_version: bytes) -> Route:
+    """Return the route with the dialect that the client speaks, where the path alone does not tell.
+
+    Both vendors have `/v1/models` and `/v1/files`; only Anthropic's clients send a version.
+    """
+    if anthropic_version and route.endpoint is None and route.provider is None:
+        return msgspec.structs.replace(route, dialect=Dialect.ANTHROPIC)
+    return route
+
+
 def _climbs(segments: list[str]) -> bool:
     """Return whether a path has `.` or `..` in it, however they are written."""
     return any(part in {".", ".."} for segment in segments for part in unquote(segment).split("/"))

@@ -2,9 +2,10 @@
 
 from app.cache.key import build_key
 from app.catalog.snapshot import Snapshot
-from app.errors import BadGatewayError, ForbiddenError, RelayError
+from app.errors import BadGatewayError, BadRequestError, ForbiddenError, RelayError
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
+from app.gateway.headers import find_own_credential
 from app.gateway.parts import Parts
 from app.gateway.plan import Target, plan
 from app.gateway.policy import CachePolicy, decide_caching
@@ -67,9 +68,12 @@ def choose_target(call: Call, exchange: Exchange, snapshot: Snapshot) -> Target:
 def build_call_key(call: Call, endpoint: Endpoint, target: Target) -> bytes:
     """Return the cache key of a call; a caller's own provider credential is part of whose answer it is."""
     sent = call.sent
-    own = sent.upstream_key or (sent.authorization + b"\0" + sent.x_api_key if sent.relay_key else b"")
+    own = sent.upstream_key or b"\0".join(value for _, value in find_own_credential(sent))
     headers = (sent.anthropic_version, sent.anthropic_beta, sent.openai_beta, own, (target.model or "").encode())
-    return build_key(call.caller.scope, target.provider.name, endpoint.name, headers, call.body)
+    try:
+        return build_key(call.caller.scope, target.provider.name, endpoint.name, headers, call.body)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise BadRequestError("The body is not valid JSON: it has text or numbers that cannot be read.") from error
 
 
 async def lead(key: bytes, policy: CachePolicy, call: Call, target: Target, exchange: Exchange, parts: Parts) -> None:

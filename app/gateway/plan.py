@@ -12,9 +12,10 @@ DEFAULT = {Dialect.OPENAI: "openai", Dialect.ANTHROPIC: "anthropic"}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider to try. `model` is the name the provider knows, None where the call names no model."""
+    """One provider to try, in one of its dialects. `model` is the name it knows, None where the call names none."""
 
     provider: Provider
+    dialect: Dialect
     base_url: str
     model: str | None
 
@@ -26,16 +27,17 @@ def plan(route: Route, model: str | None, providers: Mapping[str, Provider]) -> 
     speaks another dialect.
     """
     provider, name = _choose(route, model, providers)
-    base_url = provider.base_urls.get(route.dialect)
-    if base_url is None and route.endpoint is None:
-        base_url = next(iter(provider.base_urls.values()))
+    dialect = route.dialect
+    if dialect not in provider.base_urls and route.endpoint is None:
+        dialect = next(iter(provider.base_urls))
+    base_url = provider.base_urls.get(dialect)
     if base_url is None:
         raise BadRequestError(
             f"The provider {provider.name!r} does not speak the API of this path; "
             f"use a path of {' or '.join(dialect.value for dialect in provider.base_urls)}.",
             code="dialect_not_supported",
         )
-    return Target(provider=provider, base_url=base_url, model=name)
+    return Target(provider=provider, dialect=dialect, base_url=base_url, model=name)
 
 
 def _choose(route: Route, model: str | None, providers: Mapping[str, Provider]) -> tuple[Provider, str | None]:

@@ -8,13 +8,22 @@ import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
 from app.errors import BadRequestError, NotFoundError, RelayError
+from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import JSON, Exchange
-from app.gateway.options import find_credential, read_count, read_label, read_options, read_request_id, read_sent
+from app.gateway.options import (
+    Sent,
+    find_credential,
+    read_count,
+    read_label,
+    read_options,
+    read_request_id,
+    read_sent,
+)
 from app.gateway.parts import Parts
 from app.gateway.passing import READING, BrokenOffError, pass_on
-from app.gateway.paths import Route, find_route
+from app.gateway.paths import Route, adapt, find_route
 from app.gateway.pipeline import relay
 from app.gateway.trace import Trace
 from app.providers.registry import VENDORS
@@ -23,6 +32,7 @@ from app.wire.http import Headers
 logger = logging.getLogger("relaycore.gateway")
 
 MAX_ROUTES = 4096
+MAX_REMEMBERED_PATH = 256
 HELLO = b'{"name":"RelayCore","documentation":"/docs","openapi":"/openapi.json"}'
 
 
@@ -67,22 +77,22 @@ class Gateway:
 
     async def _answer(self, scope: HTTPScope, exchange: Exchange) -> None:
         method = scope["method"]
-        route = self._find_route(scope)
+        sent = read_sent(cast(Headers, scope["headers"]))
+        route = adapt(self._find_route(scope), sent.anthropic_version)
         exchange.dialect = route.dialect
         exchange.trace.wanted = method not in READING
         if scope["path"] == "/" and method in READING:
             await exchange.reply(200, [JSON], HELLO if method == "GET" else b"")
             return
-        call = await self._admit(scope, route, exchange)
+        call = await self._admit(scope, sent, route, exchange)
         if route.endpoint is None or method != "POST":
-            await pass_on(call, exchange, self.parts)
+            await pass_on(call, find_base(scope), exchange, self.parts)
             return
         await relay(await self._with_body(call, exchange), route.endpoint, exchange, self.parts)
 
-    async def _admit(self, scope: HTTPScope, route: Route, exchange: Exchange) -> Call:
+    async def _admit(self, scope: HTTPScope, sent: Sent, route: Route, exchange: Exchange) -> Call:
         """Return the call of a request that may be made: who calls is judged before anything else."""
-        headers, row = cast(Headers, scope["headers"]), exchange.trace.row
-        sent = read_sent(headers)
+        row = exchange.trace.row
         row.endpoint, row.provider = route.name, route.provider
         row.request_id = read_request_id(sent) or row.request_id
         row.session_id, row.retry_count = read_label(sent.session_id), read_count(sent.retry_count)
@@ -102,7 +112,7 @@ class Gateway:
             route=route,
             method=scope["method"],
             query=scope["query_string"],
-            headers=headers,
+            headers=cast(Headers, scope["headers"]),
             sent=sent,
             options=options,
             caller=caller,
@@ -125,7 +135,7 @@ class Gateway:
         return msgspec.structs.replace(call, body=body, fields=fields)
 
     def _find_route(self, scope: HTTPScope) -> Route:
-        """Return the route of a path; those seen before are remembered while the configuration stays the same."""
+        """Return the route of a path; short ones are remembered while the configuration stays the same."""
         raw = scope["raw_path"] or scope["path"].encode()
         snapshot = self.parts.catalog.current
         if snapshot.version != self._routes_version or len(self._routes) > MAX_ROUTES:
@@ -133,5 +143,7 @@ class Gateway:
         route = self._routes.get(raw)
         if route is None:
             names = snapshot.providers.keys() | VENDORS.keys()
-            route = self._routes[raw] = find_route(raw.decode("latin-1"), names)
+            route = find_route(raw.decode("latin-1"), names)
+            if len(raw) <= MAX_REMEMBERED_PATH:
+                self._routes[raw] = route
         return route

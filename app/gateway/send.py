@@ -31,12 +31,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_outgoing(call: Call, target: Target, limits: Limits) -> Outgoing:
     """Return the provider's request: the client's own bytes, patched only where the gateway has to."""
-    rest = call.route.rest if call.route.dialect is Dialect.OPENAI else f"v1/{call.route.rest}"
+    rest = call.route.rest if target.dialect is Dialect.OPENAI else f"v1/{call.route.rest}"
     query = f"?{call.query.decode('latin-1')}" if call.query else ""
     return Outgoing(
         method=call.method,
         url=f"{target.base_url}/{rest}{query}",
-        headers=build_upstream_headers(call.headers, call.sent, target.provider, call.route.dialect),
+        headers=build_upstream_headers(call.headers, call.sent, target.provider, target.dialect),
         body=_patched(call, target),
         limits=limits,
     )

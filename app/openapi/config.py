@@ -1,6 +1,7 @@
 """How the OpenAPI document introduces itself, and how callers prove who they are."""
 
 from litestar import Router
+from litestar.enums import HttpMethod
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Reference, SecurityScheme
@@ -41,7 +42,7 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
 
 def build_operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
     """Return the id of an operation: `getV1ConfigProvidersByName`. Method and path make it unique."""
-    words = [str(method).lower()]
+    words = [HttpMethod(method).value.lower()]
     for part in path:
         name = part if isinstance(part, str) else f"by_{part.name}"
         words += [word.capitalize() for word in name.replace("-", "_").replace(".", "_").split("_")]
@@ -51,8 +52,9 @@ def build_operation_id(_: HTTPRouteHandler, method: Method, path: list[str | Pat
 class _NoRoutes(Router):
     """The router for the framework's own pages of the document, which takes none: ours are the only ones."""
 
-    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:  # noqa: ARG002 - the signature is given
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
         """Register nothing."""
+        del value
         return []
 
 

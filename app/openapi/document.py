@@ -34,6 +34,7 @@ def build_document(app: Litestar) -> Json:
     components = cast(Json, document.setdefault("components", {}))
     for kind, entries in build_components().items():
         components[kind] = {**components.get(kind, {}), **entries}
+    components["responses"] |= {f"Control{status}": build_refusal(status) for status in REFUSALS}
     document["tags"] = list_tags(document["paths"])
     return document
 
@@ -51,7 +52,7 @@ def complete(operation: Json, method: str) -> Json:
     if rest.strip():
         done["description"] = rest.strip()
     for status in list_refusals(done, public=public):
-        done["responses"][status] = build_refusal(status)
+        done["responses"][status] = {"$ref": f"#/components/responses/Control{status}"}
     if method == "head":
         done["responses"] = {status: _without_body(answer) for status, answer in done["responses"].items()}
     return done
@@ -75,7 +76,7 @@ def list_refusals(operation: Json, *, public: bool) -> list[str]:
 
 
 def build_refusal(status: str) -> Json:
-    """Return the error answer of a control operation."""
+    """Return an error answer of the control API."""
     return {
         "description": REFUSALS[status],
         "headers": {header: {"$ref": f"#/components/headers/{name}"} for header, name in ID_HEADERS.items()},

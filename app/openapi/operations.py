@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ASKED = ("Cache", "CacheTtl")
 ALWAYS = ("Tags", "Metadata", "Timeout", "RequestId", "UpstreamKey")
 ANTHROPIC = ("AnthropicVersion", "AnthropicBeta")
-RARE = {"409", "422"}
+ABOUT_BODIES = {"408", "409", "413", "422"}
 _PARAMETER = re.compile(r"{(\w+)}")
 _EVENTS = {Dialect.OPENAI: "OpenAIEvents", Dialect.ANTHROPIC: "AnthropicEvents"}
 _ERRORS = {Dialect.OPENAI: "Error", Dialect.ANTHROPIC: "AnthropicError"}
@@ -61,23 +61,29 @@ def load(name: str) -> Json:
     return cast(Json, msgspec.yaml.decode((HERE / name).read_bytes()))
 
 
+STATUSES: dict[str, str] = load("statuses.yaml")
+
+
 def load_rows() -> list[Row]:
     """Return all operations of model traffic."""
     return msgspec.yaml.decode((HERE / "operations.yaml").read_bytes(), type=list[Row])
 
 
 def build_components() -> Json:
-    """Return the parameters, headers and schemas that the operations refer to."""
+    """Return the parameters, headers, error answers and schemas that the operations refer to."""
     shared = load("shared.yaml")
-    return {**shared, "schemas": {**shared["schemas"], **load("openai.yaml"), **load("anthropic.yaml")}}
+    return {
+        **shared,
+        "responses": build_refusals(),
+        "schemas": {**shared["schemas"], **load("openai.yaml"), **load("anthropic.yaml")},
+    }
 
 
 def build_paths() -> Json:
     """Return the path items of model traffic."""
-    statuses: dict[str, str] = load("statuses.yaml")
     paths: Json = {"/": build_root()}
     for path, row in _spread(load_rows()):
-        paths.setdefault(path, {})[row.method] = build_operation(path, row, statuses)
+        paths.setdefault(path, {})[row.method] = build_operation(path, row)
     return paths
 
 
@@ -94,7 +100,7 @@ def build_root() -> Json:
     }
 
 
-def build_operation(path: str, row: Row, statuses: dict[str, str]) -> Json:
+def build_operation(path: str, row: Row) -> Json:
     """Return the operation of `row` at `path`."""
     operation: Json = {
         "operationId": row.id if path == row.path else f"{row.id}ByProvider",
@@ -102,7 +108,7 @@ def build_operation(path: str, row: Row, statuses: dict[str, str]) -> Json:
         "summary": row.summary if path == row.path else f"{row.summary} with a named provider",
         "parameters": build_parameters(path, row),
         "responses": {"200": build_answer(row)}
-        | {status: build_refusal(text, row) for status, text in statuses.items() if _may_answer(status, row)},
+        | {status: _ref("responses", name_refusal(status, row.dialect)) for status in list_refusals(row)},
     }
     if row.description:
         operation["description"] = row.description
@@ -134,17 +140,30 @@ def build_answer(row: Row) -> Json:
     return {"description": "The provider's answer.", "headers": _headers(headers), "content": content}
 
 
-def build_refusal(text: str, row: Row) -> Json:
-    """Return an error answer of an operation."""
-    content = {"application/json": {"schema": _schema(_ERRORS[row.dialect])}}
-    return {"description": text, "headers": _headers(ID_HEADERS | ROUTE_HEADERS | RETRY_HEADERS), "content": content}
+def build_refusals() -> Json:
+    """Return the error answers of model traffic, in both dialects."""
+    return {
+        name_refusal(status, dialect): {
+            "description": text,
+            "headers": _headers(ID_HEADERS | ROUTE_HEADERS | RETRY_HEADERS),
+            "content": {"application/json": {"schema": _schema(_ERRORS[dialect])}},
+        }
+        for dialect in Dialect
+        for status, text in STATUSES.items()
+    }
 
 
-def _may_answer(status: str, row: Row) -> bool:
-    """Return whether an operation may answer with a status; the rare ones are in the ranges for those without body."""
-    if status == "529":
-        return row.dialect is Dialect.ANTHROPIC
-    return row.method == "post" or status not in {"408", "413"} | RARE
+def name_refusal(status: str, dialect: Dialect) -> str:
+    """Return the name of an error answer among the components."""
+    return f"{dialect.value.capitalize()}{status}"
+
+
+def list_refusals(row: Row) -> list[str]:
+    """Return the error statuses of an operation; those about a body only where one is sent."""
+    none = set[str]() if row.dialect is Dialect.ANTHROPIC else {"529"}
+    if row.method != "post":
+        none |= ABOUT_BODIES
+    return [status for status in STATUSES if status not in none]
 
 
 def _spread(rows: list[Row]) -> Iterator[tuple[str, Row]]:

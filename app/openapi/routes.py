@@ -18,9 +18,9 @@ from app.openapi.document import build_document
 STATIC = Path(__file__).parent / "static"
 PAGE = "index.html"
 MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
 # Whatever a document may say, a browser runs and loads nothing but what lies in STATIC.

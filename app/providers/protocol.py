@@ -5,7 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from app.errors import Dialect
+from app.errors import Dialect, RelayError
+from app.wire.chat import ChatCall, ChatReply, Event
 from app.wire.usage import Facts
 
 
@@ -56,3 +57,49 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     write_stream: Callable[[bytes, bool], bytes] | None = None
     write_whole: Callable[[bytes], bytes] | None = None
     hide_usage: Callable[[bytes], bytes] | None = None
+
+
+class StreamReader(Protocol):
+    """Reads a provider's stream into canonical events, whatever the cut of its bytes."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the end marker has come."""
+        ...
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that `data` completes; UpstreamFailure for what is no such stream."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes canonical events as a stream of a client's dialect: one writer per stream, exactly one ending."""
+
+    def write(self, event: Event) -> bytes:
+        """Return the bytes of an event, maybe none."""
+        ...
+
+    def fail(self, error: RelayError) -> bytes:
+        """Return the bytes that end the stream with an error."""
+        ...
+
+
+class ClientDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How clients of an endpoint speak. `read_call` raises BadRequestError naming the field that does not fit."""
+
+    read_call: Callable[[bytes], ChatCall]
+    write_reply: Callable[[ChatReply, ChatCall], bytes]
+    open_writer: Callable[[ChatCall], StreamWriter]
+
+
+class ProviderDialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider's chat endpoint is spoken to.
+
+    `path(model, stream)` is relative to the base URL. `build_chat` raises BadRequestError naming the client's field
+    that this provider has no words for. `parse_chat` raises ValueError for bytes that are no whole answer.
+    """
+
+    path: Callable[[str, bool], str]
+    build_chat: Callable[[ChatCall], bytes]
+    parse_chat: Callable[[bytes], ChatReply]
+    open_reader: Callable[[], StreamReader]

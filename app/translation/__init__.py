@@ -1,0 +1,1 @@
+"""Between dialects: every client dialect to every provider dialect, through one canonical call."""

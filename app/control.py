@@ -4,10 +4,15 @@ import logging
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
+import sqlalchemy.exc
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
+from app.access.credentials import find_credential
+from app.access.directory import Directory
+from app.db.connection import DatabaseAwayError
 from app.errors import (
     BadRequestError,
     Dialect,
@@ -16,10 +21,9 @@ from app.errors import (
     RelayError,
     TooLargeError,
     UnauthenticatedError,
+    UnavailableError,
     write_error,
 )
-from app.gateway.options import find_credential, read_sent
-from app.gateway.parts import Parts
 from app.wire.ids import make_uuid7
 
 logger = logging.getLogger("relaycore.control")
@@ -42,25 +46,46 @@ def answer_error(request: ControlRequest, error: Exception) -> Response[bytes]:
 
 
 def translate(error: Exception) -> RelayError:
-    """Return the failure that one of the framework's exceptions stands for."""
-    if not isinstance(error, HTTPException):
-        return RelayError("The gateway failed on this request.", code="internal_error")
-    if error.status_code == 404:
-        return NotFoundError("There is nothing at this path.", code="unknown_path")
-    if error.status_code == 405:
-        return MethodNotAllowedError("This path does not take this method.")
-    if error.status_code == 413:
-        return TooLargeError("The request body is too large.")
-    if error.status_code < 500:
-        return BadRequestError(error.detail or "The request does not fit.")
+    """Return the failure that an exception of the framework or of the database stands for."""
+    if isinstance(error, RecursionError):
+        return BadRequestError("The body is nested too deeply.")
+    if isinstance(error, AWAY):
+        return UnavailableError("The database is away.", headers=((b"retry-after", b"1"),))
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return _BY_STATUS.get(error.status_code, explain)(error)
     return RelayError("The gateway failed on this request.", code="internal_error")
+
+
+class _Detail(msgspec.Struct):
+    message: str = ""
+    key: str = ""
+
+
+def explain(error: HTTPException) -> RelayError:
+    """Return a 400 that names the field, as far as the framework says which it is."""
+    try:
+        details = msgspec.convert(error.extra or [], list[_Detail])
+    except msgspec.ValidationError:
+        details = []
+    found = "; ".join(f"{detail.key}: {detail.message}".strip(": ") for detail in details)
+    param = next((detail.key for detail in details if detail.key), None)
+    return BadRequestError(found or error.detail or "The request does not fit.", param=param)
+
+
+AWAY = (DatabaseAwayError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.TimeoutError)
+
+_BY_STATUS: dict[int, Callable[[HTTPException], RelayError]] = {
+    404: lambda _: NotFoundError("There is nothing at this path.", code="unknown_path"),
+    405: lambda _: MethodNotAllowedError("This path does not take this method."),
+    413: lambda _: TooLargeError("The request body is too large."),
+}
 
 
 def is_known(request: ControlRequest) -> bool:
     """Return whether the request carries a valid key, as far as the local snapshot tells."""
-    parts = cast("Parts | None", request.app.state.get("parts"))
-    key = find_credential(read_sent(list(request.scope["headers"])))
-    return parts is not None and key is not None and parts.directory.find(key) is not None
+    directory = cast("Directory | None", request.app.state.get("directory"))
+    key = find_credential(request.scope["headers"])
+    return directory is not None and key is not None and directory.find(key) is not None
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[ControlRequest, Exception], Response[bytes]]] = {

@@ -8,6 +8,9 @@ from functools import partial
 from typing import cast
 
 from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.access.directory import Directory
 from app.access.keys import derive, hash_key
@@ -16,13 +19,16 @@ from app.access.types import Caller
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
+from app.catalog.changes import ConfigChanges
 from app.catalog.price_store import list_prices
 from app.catalog.prices import PriceBook
 from app.catalog.secrets import Vault
 from app.catalog.snapshot import Catalog
 from app.catalog.store import load_config
 from app.control import EXCEPTION_HANDLERS
+from app.control_routes import CONTROL_ROUTES
 from app.db.connection import Connection
+from app.db.engine import open_engine
 from app.db.watch import SnapshotWatch
 from app.gateway.door import Door
 from app.gateway.parts import Parts
@@ -45,8 +51,9 @@ def create_app(settings: Settings) -> Litestar:
     `settings` are complete (app.start.prepare): database and secret key are given, schema and seeds are in place.
     """
     return Door(
-        route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS],
+        route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS, *CONTROL_ROUTES],
         lifespan=[partial(live, settings)],
+        dependencies={"changes": Provide(get_changes, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=OPENAPI,
         logging_config=None,
@@ -59,7 +66,8 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
     """Open the parts, serve, and close them again in the opposite order."""
     async with AsyncExitStack() as stack:
         mock = await open_mock(stack)
-        catalog = Catalog(Vault(derive(get_secret_key(settings), "provider keys")), f"{mock.url}/v1")
+        vault = Vault(derive(get_secret_key(settings), "provider keys"))
+        catalog = Catalog(vault, f"{mock.url}/v1")
         directory = Directory(derive(get_secret_key(settings), "key pepper"))
         watch = await open_watch(settings, directory, catalog, stack)
         parts = Parts(
@@ -72,12 +80,19 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
             settings=settings,
         )
         app.state.parts = parts
+        app.state.directory = directory
+        app.state.changes = ConfigChanges(open_control_engine(settings, stack), vault, watch.refresh)
         app.state.readiness = Readiness(watch)
         app.state.metrics = partial(list_metrics, parts)
         open_worker(settings, stack)
         cast(Door, app).gateway = Gateway(parts)
         calm_collector()
         yield
+
+
+def get_changes(state: State) -> ConfigChanges:
+    """Hand the configuration to the routes that change it."""
+    return cast(ConfigChanges, state.changes)
 
 
 class Readiness:
@@ -132,6 +147,13 @@ async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:
     cache.start()
     stack.push_async_callback(cache.close)
     return cache
+
+
+def open_control_engine(settings: Settings, stack: AsyncExitStack) -> AsyncEngine:
+    """Return the control plane's connections."""
+    engine = open_engine(get_database_url(settings))
+    stack.push_async_callback(engine.dispose)
+    return engine
 
 
 def open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream:

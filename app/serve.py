@@ -62,7 +62,7 @@ def show_keys(ready: Ready) -> None:
 
 def run_workers(config: uvicorn.Config, listener: socket.socket) -> None:
     """Run several processes, each restarted when it dies, until a signal comes or one cannot start at all."""
-    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor = _Supervisor(config, sockets=[listener])
     supervisor.run()
     if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         raise SystemExit(STARTUP_FAILURE)
@@ -70,11 +70,36 @@ def run_workers(config: uvicorn.Config, listener: socket.socket) -> None:
 
 def create_worker(settings: Settings) -> Litestar:
     """Return the application of one of several processes, which leaves when the one that started it is gone."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
         threading.Thread(target=_leave_after, args=(parent.join,), daemon=True).start()
     return create_app(settings)
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, whose workers hear a Ctrl-C only once they can act on it."""
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        with _interrupts_held():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have died or hang."""
+        with _interrupts_held():
+            super().keep_subprocess_alive()
+
+
+@contextmanager
+def _interrupts_held() -> Generator[None, None, None]:
+    """Let SIGINT wait, here and in every process that is started meanwhile (which inherits this)."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _leave_after(wait: Callable[[], None]) -> None:

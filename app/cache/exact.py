@@ -23,7 +23,7 @@ class ExactCache:
         self._reader = PatientConnection(url, name="relaycore cache reader")
         self._writer = PatientConnection(url, name="relaycore cache writer")
         self._asked: dict[bytes, asyncio.Future[Entry | None]] = {}
-        self._finding: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
         self._waiting: dict[bytes, Entry] = {}
         self._waiting_bytes = 0
         self._something_to_store = asyncio.Event()
@@ -38,7 +38,8 @@ class ExactCache:
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
-        await asyncio.gather(*self._finding, return_exceptions=True)
+        if self._asking is not None:
+            await asyncio.gather(self._asking, return_exceptions=True)
         while self._waiting and await self._store_some():
             pass
         await self._reader.close()
@@ -51,9 +52,9 @@ class ExactCache:
             return entry
         future = self._asked.get(key)
         if future is None:
-            if not self._asked:
-                asyncio.get_running_loop().call_soon(self._ask)
             future = self._asked[key] = asyncio.get_running_loop().create_future()
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
         # An answer may have been put in while Postgres was asked.
         return await asyncio.shield(future) or self.local.find(key)
 
@@ -67,12 +68,14 @@ class ExactCache:
         self._waiting[entry.key] = entry
         self._something_to_store.set()
 
-    def _ask(self) -> None:
-        """Fetch everything that was asked for in this turn of the loop with one query."""
-        asked, self._asked = self._asked, {}
-        task = asyncio.create_task(self._answer(asked))
-        self._finding.add(task)
-        task.add_done_callback(self._finding.discard)
+    async def _ask(self) -> None:
+        """Fetch what was asked for with one query at a time: what is asked for meanwhile shares the next one."""
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                await self._answer(asked)
+        finally:
+            self._asking = None
 
     async def _answer(self, asked: dict[bytes, "asyncio.Future[Entry | None]"]) -> None:
         found: dict[bytes, Entry] = {}

@@ -12,7 +12,7 @@ from app.wire.usage import Usage
 
 FIND = """
 SELECT key, scope, provider, model, endpoint, streamed, content_type, body, usage, created_at, expires_at
-FROM cache_entries WHERE key = ANY(%(keys)s) AND expires_at > now()
+FROM cache_entries WHERE key = ANY(%(keys)b) AND expires_at > now()
 """
 
 UPSERT = """

@@ -13,6 +13,7 @@ from app.catalog.store import (
     find_newest_document,
     find_provider_key,
     insert_document,
+    lock_config,
     without_keys,
 )
 from app.catalog.types import ConfigDocument
@@ -27,6 +28,7 @@ def seed_config(connection: Connection, vault: Vault, path: Path | None, environ
     the file itself changes. Without a file, keys of the environment fill an empty configuration and go on being
     followed until somebody else changes the configuration; one that is no longer set stays as it was stored.
     """
+    lock_config(connection)
     newest = find_newest_document(connection)
     if path is not None:
         document, origin = read_config_file(path, environ), FILE

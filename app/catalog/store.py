@@ -35,6 +35,23 @@ async def load_config(connection: HotConnection) -> StoredConfig:
     return StoredConfig(version=version, document=document, sealed_keys=sealed)
 
 
+def lock_config(connection: Connection) -> None:
+    """Let one transaction at a time change the configuration."""
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore_config"))))
+
+
+def get_newest(connection: Connection) -> tuple[int, ConfigDocument]:
+    """Return the newest version and its document without secrets; version 0 and an empty one when none is stored."""
+    newest = select(config_versions.c.version, config_versions.c.document)
+    line = connection.execute(newest.order_by(config_versions.c.version.desc()).limit(1)).first()
+    return (0, ConfigDocument()) if line is None else (int(line[0]), _document(line[1]))
+
+
+def list_provider_keys(connection: Connection) -> frozenset[str]:
+    """Return the names of the providers that have a stored key."""
+    return frozenset(connection.execute(select(secrets.c.name).where(secrets.c.purpose == PROVIDER_KEY)).scalars())
+
+
 def find_newest_document(connection: Connection) -> tuple[str, ConfigDocument] | None:
     """Return where the newest version came from, and its document without secrets."""
     newest = select(config_versions.c.origin, config_versions.c.document)

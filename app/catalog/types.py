@@ -12,6 +12,10 @@ MASK = "********"
 """What is shown in place of a stored secret."""
 
 
+MAPS = frozenset({"providers"})
+"""The sections with named entries, which are replaced as a whole."""
+
+
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One provider. `type` names a vendor row; `base_url` overrides the vendor's.
 

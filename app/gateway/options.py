@@ -2,6 +2,7 @@
 
 import msgspec
 
+from app.access.credentials import choose_credential
 from app.errors import BadRequestError
 from app.wire.http import Headers
 
@@ -86,20 +87,8 @@ def read_sent(headers: Headers) -> Sent:
 
 
 def find_credential(sent: Sent) -> str | None:
-    """Return the gateway key: our own header first, then the usual ones in the order clients mean them."""
-    if sent.relay_key:
-        return sent.relay_key.decode("latin-1").strip()
-    bearer = find_bearer(sent.authorization)
-    if bearer is not None:
-        return bearer
-    other = sent.x_api_key or sent.api_key or sent.goog_key
-    return other.decode("latin-1").strip() or None
-
-
-def find_bearer(authorization: bytes) -> str | None:
-    """Return the token of a Bearer credential."""
-    scheme, _, token = authorization.decode("latin-1").strip().partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    """Return the gateway key among the headers that were sent."""
+    return choose_credential(sent.relay_key, sent.authorization, (sent.x_api_key, sent.api_key, sent.goog_key))
 
 
 _NOTHING_ASKED = Options()

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
-from app.errors import BadRequestError, NotFoundError, RelayError
+from app.errors import BadRequestError, NotFoundError, RelayError, UnavailableError
 from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
@@ -33,6 +33,8 @@ logger = logging.getLogger("relaycore.gateway")
 
 MAX_ROUTES = 4096
 MAX_REMEMBERED_PATH = 256
+STOPPING = "The gateway is stopping and could not wait for the end of this answer."
+RETRY_SOON = ((b"retry-after", b"1"),)
 HELLO = b'{"name":"RelayCore","documentation":"/docs","openapi":"/openapi.json"}'
 
 
@@ -67,7 +69,7 @@ class Gateway:
             exchange.gone = True
         except asyncio.CancelledError:
             if not exchange.gone:
-                raise
+                await exchange.fail(UnavailableError(STOPPING, code="gateway_stopping", headers=RETRY_SOON))
             cast("asyncio.Task[object]", asyncio.current_task()).uncancel()
         except BrokenOffError:
             raise

@@ -1,8 +1,8 @@
 """The OpenAPI document: the framework's view of the control routes together with the operations of model traffic."""
 
-from copy import deepcopy
 from typing import Any, cast
 
+import msgspec
 from litestar import Litestar
 
 from app.openapi.operations import ID_HEADERS, Json, build_components, build_paths
@@ -24,7 +24,8 @@ FOR_KEYS = ("401", "403", "500", "503")
 
 def build_document(app: Litestar) -> Json:
     """Return the whole document. Routes that were added to `app` are in it without further ado."""
-    document = deepcopy(app.openapi_schema.to_schema())
+    # The framework leaves Python objects in it: default values, for one.
+    document: Json = msgspec.to_builtins(app.openapi_schema.to_schema())
     control: Json = document.get("paths") or {}
     for item in control.values():
         for method in METHODS:

@@ -105,11 +105,11 @@ def test_what_comes_back(vendors, provider, streamed, status):
         "location": "https://elsewhere.example.org",
         "strict-transport-security": "max-age=1",
         "access-control-allow-origin": "*",
-        "x-ratelimit-remaining-requests": "7",
-        "anthropic-ratelimit-tokens-remaining": "8",
+        "x-ratelimit-remaining-images": "7",
+        "anthropic-ratelimit-cents-remaining": "8",
         "retry-after": "3",
         "x-should-retry": "false",
-        "openai-processing-ms": "12",
+        "openai-model": "gpt",
     }
     if status == 400:
         provider.answer_next(b'{"error":{"message":"no"}}', status=400, headers=lines)

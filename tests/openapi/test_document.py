@@ -1,5 +1,6 @@
 """The document as a whole: valid, unambiguous, and complete without anybody's further doing."""
 
+import json
 import re
 from itertools import combinations
 from typing import Any
@@ -20,8 +21,13 @@ from app.openapi.routes import DOCS_HANDLERS
 from app.settings import read_settings
 
 
+class Shape(msgspec.Struct, frozen=True):
+    round: bool = True
+
+
 class Thing(msgspec.Struct):
     size: int
+    shape: Shape = Shape()
 
 
 @put("/v1/config/things/{name:str}")
@@ -153,6 +159,13 @@ def test_a_control_route_appears_with_its_errors(document: dict[str, Any]) -> No
     for status in ("400", "401", "404"):
         schema = resolve(document, operation["responses"][status])["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/Error"}
+
+
+def test_the_document_is_plain_json(document: dict[str, Any]) -> None:
+    """Defaults that are Structs are JSON in the document like everything else."""
+    shape = document["components"]["schemas"]["Thing"]["properties"]["shape"]
+    assert json.loads(json.dumps(document)) == document
+    assert {"round": True} in [shape.get("default"), *(part.get("default") for part in shape.get("oneOf", []))]
 
 
 def test_a_public_control_route_needs_no_key(document: dict[str, Any]) -> None:

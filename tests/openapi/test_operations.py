@@ -78,9 +78,7 @@ def test_cache_headers_are_declared_where_the_cache_works(shared_gateway: Gatewa
     assert int(second.headers["age"]) >= 0
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.caches], ids=lambda row: row.id
-)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.caches], ids=lambda row: row.id)
 def test_strangers_get_the_error_of_the_dialect(shared_gateway: Gateway, row: Row) -> None:
     """Without a key an operation answers 401 in the error shape that is declared for it."""
     response = httpx.post(shared_gateway.url + row.path, json={}, trust_env=False)

@@ -21,7 +21,7 @@ export function typeOf(document, node) {
   if ("const" in schema) return JSON.stringify(schema.const);
   const choices = alternatives(schema);
   if (choices.length) return [...new Set(choices.map((choice) => typeOf(document, choice)))].join(" | ");
-  const types = [schema.type ?? "any"].flat();
+  const types = [schema.type ?? (schema.properties ? "object" : "any")].flat();
   const names = types.map((type) => (type === "array" && schema.items ? `${typeOf(document, schema.items)}[]` : type));
   return names.join(" | ") + (schema.format ? ` (${schema.format})` : "");
 }

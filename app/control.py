@@ -72,11 +72,16 @@ def explain(error: HTTPException) -> RelayError:
     return BadRequestError(found or error.detail or "The request does not fit.", param=param)
 
 
+def _allowed(error: HTTPException) -> tuple[tuple[bytes, bytes], ...]:
+    methods = (error.headers or {}).get("allow", "")
+    return ((b"allow", methods.encode()),) if methods else ()
+
+
 AWAY = (DatabaseAwayError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.TimeoutError)
 
 _BY_STATUS: dict[int, Callable[[HTTPException], RelayError]] = {
     404: lambda _: NotFoundError("There is nothing at this path.", code="unknown_path"),
-    405: lambda _: MethodNotAllowedError("This path does not take this method."),
+    405: lambda error: MethodNotAllowedError("This path does not take this method.", headers=_allowed(error)),
     413: lambda _: TooLargeError("The request body is too large."),
 }
 

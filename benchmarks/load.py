@@ -19,13 +19,14 @@ class Target(NamedTuple):
 
 
 class Tally:
-    """What came back: seconds to the first byte and to the end, events, and answers that were not as expected."""
+    """What came back: seconds to the first byte and to the end, events, strays (not of the expected sort), failures."""
 
     def __init__(self) -> None:
         self.first: list[float] = []
         self.whole: list[float] = []
         self.events = 0
-        self.wrong = 0
+        self.strays = 0
+        self.failed = 0
         self.seconds = 0.0
 
 
@@ -56,13 +57,13 @@ class Connection(asyncio.Protocol):
         if not self._begun:
             self._begun = True
             self._tally.first.append(time.perf_counter() - self._sent_at)
-            self._tally.wrong += self._expected not in data
+            self._tally.strays += self._expected not in data
         self._tally.events += data.count(EVENT)
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
         self._tally.whole.append(time.perf_counter() - self._sent_at)
-        self._tally.wrong += self._parser.get_status_code() != 200
+        self._tally.failed += self._parser.get_status_code() != 200
         self._done(self)
 
 

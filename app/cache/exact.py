@@ -1,18 +1,22 @@
 """The exact cache: memory over Postgres. What is looked up or stored at the same moment shares one statement."""
 
 import asyncio
+from itertools import islice
 
+import msgspec
 import psycopg
 
 from app.cache.local import LocalCache
-from app.cache.store import find_entries, upsert_entries
+from app.cache.store import WRITER_OPTIONS, find_entries, upsert_entries
 from app.cache.types import Entry
 from app.db.connection import DatabaseAwayError, PatientConnection
 
 FIND_SECONDS = 0.05
 STORE_SECONDS = 5.0
 MAX_WAITING_BYTES = 32 * 2**20
+STORE_EVERY_SECONDS = 0.1
 MAX_BATCH = 200
+MAX_BATCH_BYTES = 4 * 2**20
 
 
 class ExactCache:
@@ -21,7 +25,7 @@ class ExactCache:
     def __init__(self, url: str, max_local_bytes: int) -> None:
         self.local = LocalCache(max_local_bytes)
         self._reader = PatientConnection(url, name="relaycore cache reader")
-        self._writer = PatientConnection(url, name="relaycore cache writer")
+        self._writer = PatientConnection(url, name="relaycore cache writer", options=WRITER_OPTIONS)
         self._asked: dict[bytes, asyncio.Future[Entry | None]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._waiting: dict[bytes, Entry] = {}
@@ -81,7 +85,7 @@ class ExactCache:
         found: dict[bytes, Entry] = {}
         try:
             found = await self._reader.run(lambda c: find_entries(c, list(asked)), seconds=FIND_SECONDS)
-        except (DatabaseAwayError, psycopg.Error):
+        except (DatabaseAwayError, psycopg.Error, msgspec.MsgspecError, ValueError):
             pass
         finally:
             for key, future in asked.items():
@@ -94,12 +98,25 @@ class ExactCache:
     async def _store_forever(self) -> None:
         while True:
             await self._something_to_store.wait()
+            if len(self._waiting) < MAX_BATCH:
+                await asyncio.sleep(STORE_EVERY_SECONDS)  # a statement for many costs little more than one for a few
             if not await self._store_some():
                 await asyncio.sleep(1)
 
+    def _take_batch(self) -> list[Entry]:
+        """Return the entries that waited longest, few enough not to hold up the loop while they are written."""
+        batch: list[Entry] = []
+        left = MAX_BATCH_BYTES
+        for entry in islice(self._waiting.values(), MAX_BATCH):
+            batch.append(entry)
+            left -= len(entry.body)
+            if left < 0:
+                break
+        return batch
+
     async def _store_some(self) -> bool:
         """Store one batch; False when the database did not take it (it stays waiting, unless it is at fault itself)."""
-        batch = list(self._waiting.values())[:MAX_BATCH]
+        batch = self._take_batch()
         try:
             await self._writer.run(lambda c: upsert_entries(c, batch), seconds=STORE_SECONDS)
         except DatabaseAwayError:

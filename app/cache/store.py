@@ -1,7 +1,7 @@
 """The tier in Postgres, shared by all processes and kept over restarts."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -9,6 +9,9 @@ import msgspec
 from app.cache.types import Entry
 from app.db.connection import Connection
 from app.wire.usage import Usage
+
+WRITER_OPTIONS = "-c synchronous_commit=off"
+"""A crash of Postgres may lose the last answers; in return no write waits for its disk."""
 
 FIND = """
 SELECT key, scope, provider, model, endpoint, streamed, content_type, body, usage, created_at, expires_at
@@ -18,7 +21,11 @@ FROM cache_entries WHERE key = ANY(%(keys)b) AND expires_at > now()
 UPSERT = """
 INSERT INTO cache_entries
     (key, scope, provider, model, endpoint, streamed, content_type, body, usage, created_at, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+SELECT key, scope, provider, model, endpoint, streamed, content_type, body, usage,
+    to_timestamp(created_at), to_timestamp(expires_at)
+FROM unnest(%b::bytea[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::text[], %b::bytea[],
+    %b::bytea[], %b::float8[], %b::float8[])
+    AS entries (key, scope, provider, model, endpoint, streamed, content_type, body, usage, created_at, expires_at)
 ON CONFLICT (key) DO UPDATE SET
     streamed = excluded.streamed, content_type = excluded.content_type, body = excluded.body, usage = excluded.usage,
     created_at = excluded.created_at, expires_at = excluded.expires_at
@@ -43,11 +50,10 @@ async def find_entries(connection: Connection, keys: Sequence[bytes]) -> dict[by
 
 
 async def upsert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Store `entries`, newer ones in place of older, without waiting for the disk."""
+    """Store `entries`, of different keys, newer ones in place of older."""
     ordered = sorted(entries, key=lambda entry: entry.key)  # one order everywhere: writers cannot deadlock
-    async with connection.transaction():
-        await connection.execute("SET LOCAL synchronous_commit = off")
-        await connection.cursor().executemany(UPSERT, [_write(entry) for entry in ordered])
+    columns = zip(*map(_write, ordered), strict=True)
+    await connection.execute(UPSERT, [list(column) for column in columns])
 
 
 async def delete_expired(connection: Connection, limit: int = 1000) -> int:
@@ -83,6 +89,6 @@ def _write(entry: Entry) -> tuple[object, ...]:
         entry.content_type,
         entry.body,
         _encode_usage(entry.usage) if entry.usage is not None else None,
-        datetime.fromtimestamp(entry.created_at, UTC),
-        datetime.fromtimestamp(entry.expires_at, UTC),
+        entry.created_at,
+        entry.expires_at,
     )

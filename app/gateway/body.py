@@ -48,6 +48,7 @@ async def stream_body(receive: Receive, limit: int) -> AsyncIterator[bytes]:
         part, more = await _receive(receive, IDLE_SECONDS)
         size += len(part)
         if size > limit:
+            await drain(receive, more=more)
             raise TooLargeError(f"The request body is larger than {limit} bytes.")
         if part:
             yield part

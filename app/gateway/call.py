@@ -18,6 +18,7 @@ class Fields(msgspec.Struct, frozen=True):
     stream: bool | None = None
     stream_options: msgspec.Raw = msgspec.Raw()
     background: bool | None = None
+    conversation: msgspec.Raw = msgspec.Raw()
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):
@@ -39,8 +40,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def streamed(self) -> bool:
-        """Whether the client wants its answer as a stream."""
-        return self.fields.stream is True
+        """Whether the client wants its answer as a stream, and the endpoint has any."""
+        endpoint = self.route.endpoint
+        return self.fields.stream is True and endpoint is not None and endpoint.open_tap is not None
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the call changes something at the provider, so that the same call later is not the same."""
+        return self.fields.background is True or bytes(self.fields.conversation) not in {b"", b"null"}
 
     @property
     def hides_usage(self) -> bool:

@@ -1,12 +1,13 @@
 """Paths that we do not read: passed on with authentication and recording, bodies in both directions as they come."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
 
 from app.errors import BadRequestError, ForbiddenError, TooLargeError, UpstreamFailure
 from app.gateway.batch_links import has_results_url, lead_results
-from app.gateway.body import inflate, read_body, stream_body
+from app.gateway.body import drain, inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
@@ -31,7 +32,7 @@ async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> 
     exchange.headers.append((b"x-relay-attempts", b"1"))
     outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
     if uploads:
-        outgoing = with_upload(outgoing, call, exchange, parts)
+        outgoing = await with_upload(outgoing, call, exchange, parts)
     else:
         exchange.watch()
     incoming = await send(parts.upstream, outgoing, exchange)
@@ -60,10 +61,11 @@ async def read_json(call: Call, exchange: Exchange, parts: Parts) -> Call:
     return msgspec.structs.replace(call, body=body, fields=fields)
 
 
-def with_upload(outgoing: Outgoing, call: Call, exchange: Exchange, parts: Parts) -> Outgoing:
+async def with_upload(outgoing: Outgoing, call: Call, exchange: Exchange, parts: Parts) -> Outgoing:
     """Return the request with a body that is passed on while it comes in."""
     limit = parts.settings.max_upload_bytes
     if call.sent.content_length.isdigit() and int(call.sent.content_length) > limit:
+        await drain(exchange.receive)
         raise TooLargeError(f"The request body is larger than {limit} bytes.")
     kept = (b"content-length", b"content-encoding")
     lines = [*outgoing.headers, *(line for line in call.headers if line[0] in kept)]
@@ -85,6 +87,10 @@ async def hand_back(incoming: Incoming, call: Call, target: Target, exchange: Ex
         except UpstreamFailure as failure:
             exchange.trace.fail(failure.as_error())
             raise BrokenOffError from failure
+        except asyncio.CancelledError:
+            if exchange.gone or not exchange.started:
+                raise
+            raise BrokenOffError from None  # the gateway stops
         exchange.trace.succeed(incoming.status, None)
         return
     body = await read_whole(incoming, exchange)

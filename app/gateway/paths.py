@@ -54,7 +54,7 @@ def find_route(raw_path: str, providers: Container[str]) -> Route:
     bare = _without_version(segments)
     versioned = len(bare) < len(segments)
     provider = None
-    if bare and bare[0] in providers:
+    if bare and (bare[0] in providers or (_is_model_path(bare[1:]) and not _is_model_path(bare))):
         provider = bare[0]
         bare = _without_version(bare[1:])
     rest = "/".join(bare)
@@ -77,6 +77,11 @@ def adapt(route: Route, anthropic_version: bytes) -> Route:
     if anthropic_version and route.endpoint is None and route.provider is None:
         return msgspec.structs.replace(route, dialect=Dialect.ANTHROPIC)
     return route
+
+
+def _is_model_path(segments: list[str]) -> bool:
+    """Return whether what follows is an endpoint that we know: what stands before it then names a provider."""
+    return "/".join(_without_version(segments)) in _BY_PATH
 
 
 def _climbs(segments: list[str]) -> bool:

@@ -24,6 +24,8 @@ from app.upstream import Incoming, Limits
 
 EVENT_STREAM = b"text/event-stream"
 
+_VISIBLE = bytes(byte if 32 < byte < 127 else ord("?") for byte in range(256))
+
 
 async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> None:
     """Answer a call of an endpoint that we can read."""
@@ -97,7 +99,7 @@ async def forward(
     outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
     incoming = await send(parts.upstream, outgoing, exchange)
     try:
-        if call.streamed and endpoint.open_tap is not None and incoming.status == 200 and _is_stream(incoming):
+        if call.streamed and incoming.status == 200 and _is_stream(incoming):
             await forward_streamed(incoming, call, endpoint, exchange, keeper)
         else:
             await forward_whole(incoming, call, target, exchange, parts, keeper)
@@ -189,7 +191,7 @@ def _is_stream(incoming: Incoming) -> bool:
 
 def _header_text(text: str) -> bytes:
     """Return `text` as a header value: visible ASCII only, whatever a client put into a name."""
-    return bytes(byte if 32 < byte < 127 else 63 for byte in text.encode()[:256])
+    return text.encode()[:256].translate(_VISIBLE)
 
 
 def _always() -> bool:

@@ -32,7 +32,7 @@ def decide_caching(call: Call, config: CacheConfig) -> CachePolicy:
     endpoint = call.route.endpoint
     if call.options.cache == "bypass":
         return BYPASS
-    if endpoint is None or not endpoint.cacheable or not config.enabled or call.fields.background:
+    if endpoint is None or not endpoint.cacheable or not config.enabled or call.stateful:
         return DISABLED
     asked = call.options.ttl if call.options.ttl is not None else config.default_ttl
     ttl = min(asked, config.max_ttl)

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
-from app.errors import BadRequestError, NotFoundError, RelayError, UnavailableError
+from app.errors import BadRequestError, MethodNotAllowedError, NotFoundError, RelayError, UnavailableError
 from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
@@ -32,6 +32,8 @@ from app.wire.http import Headers
 logger = logging.getLogger("relaycore.gateway")
 
 MAX_ROUTES = 4096
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE"),)
 MAX_REMEMBERED_PATH = 256
 STOPPING = "The gateway is stopping and could not wait for the end of this answer."
 RETRY_SOON = ((b"retry-after", b"1"),)
@@ -101,6 +103,8 @@ class Gateway:
         try:
             caller = await self.parts.directory.admit(find_credential(sent))
             row.user_id, row.api_key_id = caller.user_id, caller.key_id
+            if scope["method"] not in METHODS:
+                raise MethodNotAllowedError("Model traffic does not take this method.", headers=ALLOW)
             if not route.known:
                 raise NotFoundError(
                     f"There is nothing at {scope['method']} {scope['path'][:200]}.", code="unknown_path"
@@ -133,8 +137,9 @@ class Gateway:
         fields = read_fields(body)
         if fields.model is None and call.route.provider is None:
             raise BadRequestError("The field 'model' is missing.", param="model")
-        row.streamed = fields.stream is True
-        return msgspec.structs.replace(call, body=body, fields=fields)
+        complete = msgspec.structs.replace(call, body=body, fields=fields)
+        row.streamed = complete.streamed
+        return complete
 
     def _find_route(self, scope: HTTPScope) -> Route:
         """Return the route of a path; short ones are remembered while the configuration stays the same."""

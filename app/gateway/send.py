@@ -18,6 +18,7 @@ from app.wire.usage import Facts
 
 CUT = "The provider's stream ended before it was complete."
 DRAIN_SECONDS = 1.0
+MIN_SECRET_LENGTH = 8  # a shorter "key" (a local server's "none") is a word of ordinary texts
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +104,9 @@ def refuse(status: int, headers: Headers, body: bytes, call: Call, target: Targe
     if verdict.error is not None:
         verdict.error.headers += tuple(line for line in headers if line[0] != b"content-type")
         raise verdict.error
-    key = target.provider.api_key
-    if key and key.encode() in body:
-        body = body.replace(key.encode(), b"********")
+    key = (target.provider.api_key or "").encode()
+    if len(key) >= MIN_SECRET_LENGTH and key in body:
+        body = body.replace(key, b"********")
     return Answer(status=status, headers=headers, body=body, facts=Facts())
 
 

@@ -17,24 +17,32 @@ from app.gateway.replay import replay
 from app.gateway.send import Answer, pass_events
 from app.providers.protocol import Endpoint
 
+# When a call fails, one of those who waited makes the next one for the others; who has waited for two makes its own.
+MAX_FOLLOWED = 2
+
 
 async def answer_from_cache(key: bytes, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
     """Answer from a stored answer or from an identical call under way; False when there is neither."""
     entry = await parts.cache.find(key)
     if entry is not None:
         return await replay(entry, call, endpoint, exchange)
-    flight = parts.flights.find(key)
-    if flight is None or call.options.cache == "only":
+    if call.options.cache == "only":
         return False
-    exchange.watch()
-    joined = await follow(flight, call, endpoint, exchange)
-    exchange.unwatch()
-    return joined
+    for _ in range(MAX_FOLLOWED):
+        flight = parts.flights.find(key)
+        if flight is None:
+            return False
+        exchange.watch()
+        joined = await follow(flight, call, endpoint, exchange)
+        exchange.unwatch()
+        if joined:
+            return True
+    return False
 
 
 async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
     """Share the answer of an identical call under way; False when it came to nothing before anything was sent."""
-    if flight.streamed and call.streamed and endpoint.open_tap is not None:
+    if flight.streamed and call.streamed:
         return await follow_stream(flight, call, endpoint, exchange)
     entry = await flight.wait()
     return entry is not None and await replay(entry, call, endpoint, exchange)

@@ -28,6 +28,8 @@ def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         raise refuse(str(error), request.vendor) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MockError(f"The body of your request is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise MockError("The body of your request is nested too deeply.") from error
 
 
 def refuse(problem: str, vendor: Vendor) -> MockError:

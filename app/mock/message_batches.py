@@ -100,7 +100,10 @@ def _advance(job: Job, request: Request, state: State) -> dict[str, Any]:
 
 
 def _answer(entry: Entry, request: Request, state: State) -> dict[str, Any]:
-    inner = msgspec.structs.replace(request, method="POST", path="/v1/messages", body=bytes(entry.params))
+    params = msgspec.json.decode(entry.params)
+    params["stream"] = False  # a batch has nobody to stream to
+    body = msgspec.json.encode(params)
+    inner = msgspec.structs.replace(request, method="POST", path="/v1/messages", body=body)
     try:
         reply = messages.handle(inner, state)
     except MockError as error:

@@ -1,5 +1,6 @@
 """The OpenAPI document: the framework's view of the control routes together with the operations of model traffic."""
 
+from collections.abc import Container
 from typing import Any, cast
 
 import msgspec
@@ -18,14 +19,15 @@ REFUSALS = {
     "500": "The gateway failed.",
     "503": "The gateway cannot reach its database.",
 }
+SCHEMAS = "#/components/schemas/"
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 FOR_KEYS = ("401", "403", "500", "503")
 
 
 def build_document(app: Litestar) -> Json:
     """Return the whole document. Routes that were added to `app` are in it without further ado."""
-    # The framework leaves Python objects in it: default values, for one.
-    document: Json = msgspec.to_builtins(app.openapi_schema.to_schema())
+    own = build_components()
+    document = keep_apart(app.openapi_schema.to_schema(), own["schemas"])
     control: Json = document.get("paths") or {}
     for item in control.values():
         for method in METHODS:
@@ -33,11 +35,27 @@ def build_document(app: Litestar) -> Json:
                 item[method] = complete(item[method], method)
     document["paths"] = build_paths() | dict(sorted(control.items()))
     components = cast(Json, document.setdefault("components", {}))
-    for kind, entries in build_components().items():
+    for kind, entries in own.items():
         components[kind] = {**components.get(kind, {}), **entries}
     components["responses"] |= {f"Control{status}": build_refusal(status) for status in REFUSALS}
     document["tags"] = list_tags(document["paths"])
     return document
+
+
+def keep_apart(document: Json, taken: Container[str]) -> Json:
+    """Return `document` as plain JSON, with other names for those of its schemas that are taken.
+
+    The framework leaves Python objects in it: default values, for one.
+    """
+    text = msgspec.json.encode(document).decode()
+    schemas: Json = document["components"].get("schemas") or {}
+    names = [name for name in schemas if name in taken]
+    for name in names:
+        text = text.replace(f'"{SCHEMAS}{name}"', f'"{SCHEMAS}Control{name}"')
+    plain: Json = msgspec.json.decode(text)
+    for name in names:
+        plain["components"]["schemas"][f"Control{name}"] = plain["components"]["schemas"].pop(name)
+    return plain
 
 
 def complete(operation: Json, method: str) -> Json:

@@ -168,6 +168,13 @@ def need_object(fields: Fields, key: str, path: str = "") -> Fields:
     return need(get_object(fields, key, path), key, path)
 
 
+def expect_only(fields: Fields, known: Collection[str], path: str = "") -> None:
+    """Refuse the first field that is not `known`: within an item there is no place for what cannot be translated."""
+    for key, value in fields.items():
+        if key not in known and value is not None:
+            raise refuse(at(path, key), "cannot be translated for the provider of this model.")
+
+
 def read_extras(fields: Fields, known: Collection[str], path: str = "") -> dict[str, Json]:
     """Return the fields that are not `known` as raw JSON; a null says nothing and is left out."""
     return {

@@ -115,14 +115,25 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class Grammar(msgspec.Struct, frozen=True, kw_only=True):
+    """The form that the text for a custom tool must have; `syntax` names the language of `definition` ("lark")."""
+
+    syntax: str
+    definition: str
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that the model may call; `parameters` is a JSON schema, None for a free-text (custom) tool."""
+    """A function that the model may call; `parameters` is a JSON schema, None for a free-text (custom) tool.
+
+    `grammar` binds a custom tool's text; without one it is free.
+    """
 
     name: str
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
     custom: bool = False
+    grammar: Grammar | None = None
     cache: Cache | None = None
 
 
@@ -163,7 +174,8 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
 
     `extras` are top-level fields of the client's dialect without a canonical meaning, by name; who builds the
     provider's body either knows such a field to be a hint or refuses it by its name. `names` maps canonical field
-    names to those the client used, for messages ("stop" -> "stop_sequences").
+    names to those the client used, for messages ("stop" -> "stop_sequences"). `echo` are fields that a reply of the
+    client's dialect repeats as they came (Responses).
     """
 
     model: str
@@ -193,6 +205,7 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = False
     extras: dict[str, Json] = {}
     names: dict[str, str] = {}
+    echo: dict[str, Json] = {}
 
 
 Finish = Literal["stop", "stop_sequence", "length", "tool_use", "content_filter", "refusal", "pause"]

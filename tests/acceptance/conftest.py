@@ -25,9 +25,7 @@ def vendors_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def vendors(
-    module_database_url: str, tmp_path_factory: pytest.TempPathFactory, vendors_url: str
-) -> Iterator[Gateway]:
+def vendors(module_database_url: str, tmp_path_factory: pytest.TempPathFactory, vendors_url: str) -> Iterator[Gateway]:
     """A gateway with the providers `openai` and `anthropic`, and keys of its own for them."""
     environ = {
         "OPENAI_API_KEY": "sk-openai-of-the-house",

@@ -26,9 +26,28 @@ def response(text, **fields):
     return {"model": "mock/echo", "input": text, **fields}
 
 
-TOOLS = [{"type": "function", "function": {"name": n, "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}} for n in ("get_weather", "clock")]
-CLAUDE_TOOLS = [{"name": n, "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}} for n in ("get_weather", "clock")]
-RESPONSE_TOOLS = [{"type": "function", "name": n, "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}} for n in ("get_weather", "clock")]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": n,
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+    for n in ("get_weather", "clock")
+]
+CLAUDE_TOOLS = [
+    {"name": n, "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+    for n in ("get_weather", "clock")
+]
+RESPONSE_TOOLS = [
+    {
+        "type": "function",
+        "name": n,
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }
+    for n in ("get_weather", "clock")
+]
 BOTH = "[[mock tool=* parallel=2]] both"
 
 CALLS = {
@@ -42,7 +61,12 @@ CALLS = {
     "responses tools": ("/v1/responses", lambda: response(fresh(BOTH), tools=RESPONSE_TOOLS)),
     "messages": ("/v1/messages", lambda: message(fresh())),
     "messages tools": ("/v1/messages", lambda: message(fresh(BOTH), tools=CLAUDE_TOOLS)),
-    "messages thinking": ("/v1/messages", lambda: message(fresh("[[mock think=5]]"), max_tokens=3000, thinking={"type": "enabled", "budget_tokens": 1024})),
+    "messages thinking": (
+        "/v1/messages",
+        lambda: message(
+            fresh("[[mock think=5]]"), max_tokens=3000, thinking={"type": "enabled", "budget_tokens": 1024}
+        ),
+    ),
 }
 
 
@@ -79,7 +103,8 @@ def _plain(answer):
 
 def _choice(message, finish):
     calls = [
-        (call["id"], call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in message.get("tool_calls") or []
     ]
     return [message.get("content") or "", calls, finish]
 
@@ -242,19 +267,45 @@ def test_scope(shared_gateway, http, mock, path):
     """Two keys of one user share answers, two users never do, nor do a user and an admin."""
     body = chat(fresh(), max_tokens=9)
     keys = [make_key(shared_gateway, email) for email in ("a@example.org", "a@example.org", "b@example.org")]
-    seen = [status_of(http.post(path, json=body, headers={"authorization": f"Bearer {k}"})) for k in [*keys, shared_gateway.admin_key]]
+    seen = [
+        status_of(http.post(path, json=body, headers={"authorization": f"Bearer {k}"}))
+        for k in [*keys, shared_gateway.admin_key]
+    ]
     assert seen == ["miss", "hit", "miss", "miss"]
     assert mock.count() == 3
 
 
 BASE = {"model": "mock/echo", "messages": [{"role": "user", "content": "same"}], "temperature": 1, "max_tokens": 10}
 CHANGED = {
-    "model": "mock/lorem", "messages": [{"role": "user", "content": "Same"}], "temperature": 0.5, "max_tokens": 11,
-    "top_p": 0.5, "n": 2, "stop": ["x"], "presence_penalty": 0.1, "frequency_penalty": 0.1, "logit_bias": {"1": 1},
-    "logprobs": True, "top_logprobs": 2, "seed": 1, "user": "u", "metadata": {"a": "b"}, "store": True,
-    "response_format": {"type": "json_object"}, "tools": TOOLS, "tool_choice": "none", "parallel_tool_calls": False,
-    "reasoning_effort": "low", "service_tier": "flex", "max_completion_tokens": 9, "modalities": ["text"],
-    "verbosity": "low", "prediction": {"type": "content", "content": "x"}, "unknown": None, "system": "x", "top_k": 3,
+    "model": "mock/lorem",
+    "messages": [{"role": "user", "content": "Same"}],
+    "temperature": 0.5,
+    "max_tokens": 11,
+    "top_p": 0.5,
+    "n": 2,
+    "stop": ["x"],
+    "presence_penalty": 0.1,
+    "frequency_penalty": 0.1,
+    "logit_bias": {"1": 1},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "seed": 1,
+    "user": "u",
+    "metadata": {"a": "b"},
+    "store": True,
+    "response_format": {"type": "json_object"},
+    "tools": TOOLS,
+    "tool_choice": "none",
+    "parallel_tool_calls": False,
+    "reasoning_effort": "low",
+    "service_tier": "flex",
+    "max_completion_tokens": 9,
+    "modalities": ["text"],
+    "verbosity": "low",
+    "prediction": {"type": "content", "content": "x"},
+    "unknown": None,
+    "system": "x",
+    "top_k": 3,
 }
 
 
@@ -280,8 +331,7 @@ def test_what_does_not_count(http, mock):
     keys = {post(http, body).headers["x-aihub-cache-key"] for body in forms}
     spaced = json.dumps(chat(text), indent=7).encode()
     keys.add(http.post("/v1/chat/completions", content=spaced).headers["x-aihub-cache-key"])
-    keys.add(http.post("/openai/../v1//chat/completions/?a=b", content=spaced).headers.get("x-aihub-cache-key"))
-    keys.discard(None)
+    keys.add(http.post("/v1//chat/completions/?a=b", content=spaced).headers["x-aihub-cache-key"])
     assert len(keys) == 1
     assert mock.count() == 1
 
@@ -289,7 +339,10 @@ def test_what_does_not_count(http, mock):
 def test_paths_and_providers_are_apart(http):
     """The same body to another endpoint is another call."""
     body = message(fresh())
-    assert len({post(http, body, path).headers["x-aihub-cache-key"] for path in ("/v1/messages", "/v1/chat/completions")}) == 2
+    assert (
+        len({post(http, body, path).headers["x-aihub-cache-key"] for path in ("/v1/messages", "/v1/chat/completions")})
+        == 2
+    )
 
 
 @pytest.mark.parametrize("header", ["anthropic-beta", "anthropic-version", "openai-beta", "x-relay-upstream-key"])
@@ -333,12 +386,18 @@ def test_errors_are_not_kept(http, mock, path, status):
     [
         ("/v1/chat/completions", b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":null}]}'),
         ("/v1/chat/completions", b'{"choices":[]}'),
-        ("/v1/chat/completions", b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"error":{"message":"x"}}'),
+        (
+            "/v1/chat/completions",
+            b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"error":{"message":"x"}}',
+        ),
         ("/v1/chat/completions", b'{"error":{"message":"x"}}'),
         ("/v1/messages", b'{"content":[{"type":"text","text":"a"}],"stop_reason":null}'),
         ("/v1/messages", b'{"type":"error","error":{"type":"api_error","message":"x"}}'),
         ("/v1/responses", b'{"id":"r","object":"response","status":"in_progress","output":[]}'),
-        ("/v1/responses", b'{"id":"r","object":"response","status":"failed","output":[],"error":{"message":"x","code":"y"}}'),
+        (
+            "/v1/responses",
+            b'{"id":"r","object":"response","status":"failed","output":[],"error":{"message":"x","code":"y"}}',
+        ),
     ],
 )
 def test_incomplete_answers_are_not_kept(http, mock, path, answer):
@@ -377,7 +436,9 @@ def test_processes_share_answers(shared_gateway, http, tmp_path):
     key = bytes.fromhex(stored.headers["x-aihub-cache-key"])
     wait_until(lambda: query(shared_gateway, "SELECT 1 FROM cache_entries WHERE key = %s", key), bool)
     with run_gateway(prepare(shared_gateway.database_url, tmp_path)) as other, other.client() as second:
-        found = second.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {shared_gateway.key}"})
+        found = second.post(
+            "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {shared_gateway.key}"}
+        )
     assert (status_of(found), found.content) == ("hit", stored.content)
 
 
@@ -393,3 +454,38 @@ def test_token_counts_are_not_cached(http, mock):
     """Counting is free and never cached."""
     body = {"model": "mock/echo", "messages": [{"role": "user", "content": fresh()}]}
     assert [status_of(post(http, body, "/v1/messages/count_tokens")) for _ in range(2)] == ["disabled"] * 2
+
+
+@pytest.mark.parametrize("conversation", ["conv_1", {"id": "conv_1"}])
+def test_conversations_are_not_cached(http, mock, conversation):
+    """A call that adds to a conversation at the provider is made every time."""
+    body = response(fresh(), conversation=conversation)
+    assert [status_of(post(http, body, "/v1/responses")) for _ in range(2)] == ["disabled"] * 2
+    assert mock.count() == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/messages/count_tokens"])
+def test_no_stream_where_there_is_none(http, path):
+    """An endpoint without streams answers whole, whatever `stream` says, the first time and again."""
+    body = {"model": "mock/embed", "input": fresh(), "messages": [{"role": "user", "content": "a"}], "stream": True}
+    for _ in range(2):
+        reply = post(http, body, path)
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
+        assert reply.json()
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/chat/completions", b'{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}'),
+        ("/v1/messages", b'{"type":"message","id":"m","role":"assistant","content":[{"type":"text","text":"whole"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}'),
+    ],
+)
+def test_a_provider_that_does_not_stream(http, mock, path, answer):
+    """A whole answer to a call for a stream reaches the client as a stream, first from the provider and then again."""
+    body = chat(fresh(), max_tokens=9, stream=True)
+    mock.answer_next(answer)
+    first, second = post(http, body, path), post(http, body, path)
+    assert first.headers["content-type"].startswith("text/event-stream")
+    assert "whole" in first.text
+    assert (status_of(second), second.content) == ("hit", first.content)

@@ -41,7 +41,14 @@ def test_a_renamed_model_changes_nothing_else(vendors, provider, body):
     arrived = provider.last().body
     assert list(json.loads(arrived)) == list(json.loads(body))
     assert json.loads(arrived) == json.loads(body)
-    for literal in (b"9007199254740993", b"1.10", b"1E+2", b"-0.0", b"\\ud83d\\ude00\\/", b"123456789012345678901234567890"):
+    for literal in (
+        b"9007199254740993",
+        b"1.10",
+        b"1E+2",
+        b"-0.0",
+        b"\\ud83d\\ude00\\/",
+        b"123456789012345678901234567890",
+    ):
         assert (literal in arrived) is (literal in body)
 
 
@@ -84,9 +91,7 @@ MESSAGE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("path", "answer"), [("/v1/chat/completions", ANSWER), ("/v1/messages", MESSAGE)]
-)
+@pytest.mark.parametrize(("path", "answer"), [("/v1/chat/completions", ANSWER), ("/v1/messages", MESSAGE)])
 def test_answers_come_back_as_they_are(vendors, provider, path, answer):
     """A whole answer has every byte the provider sent, and so has its replay from the cache."""
     model = "claude-opus-4-5" if "messages" in path else "gpt-4o"
@@ -121,8 +126,8 @@ USAGE = b'data: {"id":"x","choices":[],"usage":{"prompt_tokens":3,"completion_to
 DONE = b"data: [DONE]\n\n"
 ODD_EVENTS = [
     b": a comment\n\n",
-    b"event: unheard_of\ndata: {\"a\":9007199254740993}\nid: 7\nretry: 10\n\n",
-    b"data: {\"choices\":[],\ndata: \"two\":\"lines\"}\n\n",
+    b'event: unheard_of\ndata: {"a":9007199254740993}\nid: 7\nretry: 10\n\n',
+    b'data: {"choices":[],\ndata: "two":"lines"}\n\n',
     b'data:{"choices":[{"index":0,"delta":{"content":"\\u00e9\xc3\xa9"}}]}\r\n\r\n',
 ]
 
@@ -161,7 +166,7 @@ def test_usage_beside_choices_stays(vendors, provider):
 
 MESSAGE_EVENTS = [
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","content":[],"model":"c","usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
-    b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+    b'event: ping\ndata: {"type": "ping"}\n\n',
     b": a comment\n\n",
     b'event: new_event\ndata: {"type":"new_event","n":9007199254740993}\n\n',
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}\n\n',
@@ -190,7 +195,7 @@ def test_a_compressed_answer_is_read(vendors, provider, path):
 
 def test_uploads_pass_untouched(vendors, provider):
     """A multipart upload arrives byte for byte, with its content type."""
-    body = b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\x00\xff\r\n--b--\r\n"
+    body = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n\x00\xff\r\n--b--\r\n'
     provider.answer_next(b'{"id":"file-1"}')
     reply = post(vendors, body, "/v1/files", content_type="multipart/form-data; boundary=b")
     assert reply.status == 200

@@ -177,6 +177,8 @@ def test_nonsense_in_our_headers(vendors, provider, path, headers, named):
 
 def test_timeout_header(vendors):
     """`x-relay-timeout` shortens how long the provider may take: 504, which clients may try again."""
-    reply = post(vendors, "/v1/chat/completions", chat(fresh("[[mock delay_ms=3000]]"), "gpt-4o"), x_relay_timeout="0.2")
+    reply = post(
+        vendors, "/v1/chat/completions", chat(fresh("[[mock delay_ms=3000]]"), "gpt-4o"), x_relay_timeout="0.2"
+    )
     assert reply.status == 504
     assert reply.json()["error"]["code"] == "upstream_timeout"

@@ -72,9 +72,7 @@ def test_chat_streamed(client, model):
 def test_chat_streamed_with_usage(client):
     """With include_usage the last chunk carries the usage and no choice."""
     options = {"include_usage": True}
-    stream = client.chat.completions.create(
-        model="gpt-4o", messages=user(fresh()), stream=True, stream_options=options
-    )
+    stream = client.chat.completions.create(model="gpt-4o", messages=user(fresh()), stream=True, stream_options=options)
     chunks = list(stream)
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens > 0
@@ -119,10 +117,14 @@ def test_tool_calls_whole(client):
 def test_tool_calls_streamed(client):
     """The fragments of streamed parallel tool calls put together are the calls; `index` counts the tools."""
     text = fresh("[[mock tool=* parallel=2]] do both")
-    with client.chat.completions.stream(model="gpt-4o", messages=user(text), tools=[
-        {**WEATHER, "function": {**WEATHER["function"], "strict": True}},
-        {**CLOCK, "function": {**CLOCK["function"], "strict": True}},
-    ]) as stream:
+    with client.chat.completions.stream(
+        model="gpt-4o",
+        messages=user(text),
+        tools=[
+            {**WEATHER, "function": {**WEATHER["function"], "strict": True}},
+            {**CLOCK, "function": {**CLOCK["function"], "strict": True}},
+        ],
+    ) as stream:
         events = list(stream)
         final = stream.get_final_completion()
     calls = final.choices[0].message.tool_calls
@@ -211,7 +213,12 @@ def test_models(client):
 def test_files_and_batches(client):
     """A file is uploaded, listed, read and deleted; a batch of it runs to its result."""
     lines = [
-        {"custom_id": f"r{i}", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4o", "messages": user(f"text {i}")}}
+        {
+            "custom_id": f"r{i}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "gpt-4o", "messages": user(f"text {i}")},
+        }
         for i in range(2)
     ]
     content = "\n".join(json.dumps(line) for line in lines).encode()
@@ -219,9 +226,7 @@ def test_files_and_batches(client):
     assert client.files.retrieve(stored.id).bytes == len(content)
     assert client.files.content(stored.id).content == content
     assert stored.id in [file.id for file in client.files.list()]
-    batch = client.batches.create(
-        input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
+    batch = client.batches.create(input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h")
     batch = client.batches.retrieve(batch.id)
     assert batch.status == "completed"
     results = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]

@@ -21,8 +21,11 @@ from tests.acceptance.support import (
 )
 
 PATHS = [("/v1/chat/completions", chat), ("/v1/messages", message)]
-ALL = [*PATHS, ("/v1/completions", lambda text, **f: {"model": "mock/echo", "prompt": text, **f}),
-       ("/v1/responses", lambda text, **f: {"model": "mock/echo", "input": text, **f})]
+ALL = [
+    *PATHS,
+    ("/v1/completions", lambda text, **f: {"model": "mock/echo", "prompt": text, **f}),
+    ("/v1/responses", lambda text, **f: {"model": "mock/echo", "input": text, **f}),
+]
 
 
 def has_error(path, text):
@@ -51,9 +54,7 @@ def test_events_come_as_they_are_made(shared_gateway, mock, path, build):
 
 
 @pytest.mark.parametrize(("path", "build"), ALL)
-@pytest.mark.parametrize(
-    "directive", ["cut_after=3", "no_done", "error_after=3", "end_after=3", "cut_after=1"]
-)
+@pytest.mark.parametrize("directive", ["cut_after=3", "no_done", "error_after=3", "end_after=3", "cut_after=1"])
 def test_broken_streams(shared_gateway, mock, path, build, directive):
     """A stream that breaks off, ends early or ends with an error says so in the dialect, is no success, and is not kept."""
     body = build(fresh(f"[[mock {directive} text=lorem times=1]]"), stream=True)
@@ -197,8 +198,13 @@ def test_a_slow_reader_gets_everything(shared_gateway):
     """A client that reads slowly gets every byte."""
     body = chat(fresh("[[mock big=3000000 chunk_chars=10000]]"), stream=True)
     size = 0
-    with httpx.stream("POST", f"{shared_gateway.url}/v1/chat/completions", json=body, trust_env=False,
-                      headers={"authorization": f"Bearer {shared_gateway.key}"}) as reply:
+    with httpx.stream(
+        "POST",
+        f"{shared_gateway.url}/v1/chat/completions",
+        json=body,
+        trust_env=False,
+        headers={"authorization": f"Bearer {shared_gateway.key}"},
+    ) as reply:
         time.sleep(0.5)
         for piece in reply.iter_raw():
             size += len(piece)

@@ -1,0 +1,48 @@
+"""Whether and when to try again: full jitter, the provider's word on waiting, and a budget over all requests."""
+
+from random import Random
+
+import msgspec
+
+from app.routing.failure import AGAIN, Failure
+
+MIN_RETRIES = 3
+
+
+class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
+    """`max_retries` per request; waits grow from `backoff_seconds` by doubling up to `max_backoff_seconds`.
+
+    A provider that asks for more than `max_wait_seconds` is not waited for. `budget` is the share of the requests under
+    way that may be retries.
+    """
+
+    max_retries: int = 2
+    backoff_seconds: float = 0.5
+    max_backoff_seconds: float = 8.0
+    max_wait_seconds: float = 10.0
+    budget: float = 0.2
+
+
+class RetryBudget:
+    """Counts requests and retries under way, so that retries never become a storm."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.retries = 0
+
+    def allows(self, share: float) -> bool:
+        """Return whether one more retry may start now."""
+        return self.retries < max(MIN_RETRIES, share * self.requests)
+
+
+def find_delay(failure: Failure, tries: int, rules: RetryRules, random: Random) -> float | None:
+    """Return the seconds to wait before the next try of the same deployment, None when there should be none.
+
+    `tries` is how many were made. The provider's own wait is kept to the second or not at all.
+    """
+    if failure.kind not in AGAIN or tries > rules.max_retries:
+        return None
+    if failure.wait_seconds is not None:
+        return failure.wait_seconds if failure.wait_seconds <= rules.max_wait_seconds else None
+    ceiling = min(rules.max_backoff_seconds, rules.backoff_seconds * 2 ** (tries - 1))
+    return random.uniform(0, ceiling)

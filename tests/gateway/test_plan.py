@@ -1,0 +1,74 @@
+"""From a route and a model's name to a provider, as a table."""
+
+import pytest
+
+from app.errors import BadRequestError, Dialect, NotFoundError
+from app.gateway.paths import find_route
+from app.gateway.plan import plan
+from app.providers.registry import VENDORS
+from tests.gateway.builders import ANTHROPIC, BOTH, LOCAL, MISTRAL, MOCK, OPENAI
+
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+MANY = {**BOTH, "mistral": MISTRAL, "local": LOCAL}
+ONE = {"mock": MOCK}
+
+TABLE = [
+    (CHAT, "openai/gpt-4o", MANY, "openai", "gpt-4o"),
+    (CHAT, "gpt-4o", MANY, "openai", "gpt-4o"),
+    (CHAT, "o3", MANY, "openai", "o3"),
+    (CHAT, "mistral-large-latest", MANY, "mistral", "mistral-large-latest"),
+    (CHAT, "local/qwen/qwen3:8b", MANY, "local", "qwen/qwen3:8b"),
+    (CHAT, "qwen/qwen3", MANY, "openai", "qwen/qwen3"),
+    (CHAT, "anything", MANY, "openai", "anything"),
+    (CHAT, "anything", {"local": LOCAL}, "local", "anything"),
+    (CHAT, "mock/echo", ONE, "mock", "echo"),
+    (CHAT, "echo", ONE, "mock", "echo"),
+    (CHAT, "openai/", MANY, "openai", "openai/"),
+    ("/v1/local/chat/completions", "openai/gpt-4o", MANY, "local", "openai/gpt-4o"),
+    ("/v1/local/chat/completions", None, MANY, "local", None),
+    (MESSAGES, "claude-opus-4-5", MANY, "anthropic", "claude-opus-4-5"),
+    (MESSAGES, "anthropic/claude-opus-4-5", MANY, "anthropic", "claude-opus-4-5"),
+    (MESSAGES, "our-own", MANY, "anthropic", "our-own"),
+    ("/v1/files", None, MANY, "openai", None),
+    ("/v1/files", None, {"local": LOCAL}, "local", None),
+    ("/v1/messages/batches", None, MANY, "anthropic", None),
+]
+
+
+@pytest.mark.parametrize(("path", "model", "providers", "name", "known_as"), TABLE)
+def test_targets(path, model, providers, name, known_as):
+    """A prefix that names a provider decides, then who owns the name, then who alone can be meant."""
+    target = plan(find_route(path, VENDORS.keys() | {"local"}), model, providers)
+    assert (target.provider.name, target.model) == (name, known_as)
+    assert target.base_url == target.provider.base_urls[target.dialect]
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "providers", "error", "code"),
+    [
+        (CHAT, "gpt-4o", ONE, NotFoundError, "model_not_found"),
+        (CHAT, "claude-opus-4-5", {"anthropic": ANTHROPIC}, BadRequestError, "dialect_not_supported"),
+        (MESSAGES, "gpt-4o", {"openai": OPENAI}, BadRequestError, "dialect_not_supported"),
+        (CHAT, "unheard-of", {"mistral": MISTRAL, "local": LOCAL}, NotFoundError, "model_not_found"),
+        ("/v1/groq/chat/completions", "x", MANY, NotFoundError, "provider_not_configured"),
+        (CHAT, "x", {}, NotFoundError, "model_not_found"),
+        ("/v1/files", None, {}, NotFoundError, "provider_not_configured"),
+    ],
+)
+def test_no_target(path, model, providers, error, code):
+    """Where nobody answers the error says so, and what would help."""
+    with pytest.raises(error) as caught:
+        plan(find_route(path, VENDORS.keys()), model, providers)
+    assert caught.value.code == code
+
+
+def test_the_error_names_the_key_that_is_missing():
+    """A well-known model without its vendor names the environment variable to set."""
+    with pytest.raises(NotFoundError, match="OPENAI_API_KEY"):
+        plan(find_route(CHAT, VENDORS.keys()), "gpt-4o", ONE)
+
+
+def test_unread_paths_take_the_dialect_that_is_there():
+    """A path that passes unread goes to a provider in the dialect it speaks."""
+    target = plan(find_route("/v1/models", VENDORS.keys()), None, {"anthropic": ANTHROPIC})
+    assert (target.dialect, target.base_url) == (Dialect.ANTHROPIC, "https://api.anthropic.com")

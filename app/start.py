@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -171,9 +172,8 @@ def check_secret_key(connection: Connection, settings: Settings) -> None:
 
 def read_or_make(path: Path) -> str:
     """Return the secret in the file at `path`, made with mode 0600 when there is none; several starts may race."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
             file.flush()
@@ -183,7 +183,7 @@ def read_or_make(path: Path) -> str:
         except FileExistsError:
             pass
         finally:
-            temporary.unlink()
+            Path(temporary).unlink()
     text = path.read_text().strip()
     if not text:
         raise SettingsError(f"{path} is empty; restore it, or delete it to have a new one made (stored keys are lost)")

@@ -125,7 +125,7 @@ def test_a_data_folder_that_cannot_be_used_is_said(tmp_path, kind) -> None:
 
 def test_a_database_of_ones_own_needs_a_secret_key() -> None:
     """With DATABASE_URL and no secret key the start refuses and says how to make one."""
-    with pytest.raises(SettingsError, match="secrets.token_hex"):
+    with pytest.raises(SettingsError, match=r"secrets\.token_hex"):
         provide_secret_key(read_settings({"DATABASE_URL": "postgresql://db/x"}))
 
 
@@ -139,7 +139,9 @@ def test_keys_are_made_and_listed(database_url) -> None:
         (find_public_id(again), "other", "a@example.org"),
     ]
     with psycopg.connect(database_url) as connection:
-        stored = connection.execute("SELECT models, expires_at - created_at FROM api_keys ORDER BY created_at").fetchall()
+        stored = connection.execute(
+            "SELECT models, expires_at - created_at FROM api_keys ORDER BY created_at"
+        ).fetchall()
     assert stored[0][0] == ["mock/echo"]
     assert 1.9 < stored[0][1].total_seconds() / 86400 < 2.1
     assert stored[1] == (None, None)

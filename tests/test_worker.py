@@ -47,7 +47,8 @@ async def test_tidying_makes_drops_and_deletes(database, database_url):
     """One round makes the week's partitions, drops the days that are over and deletes expired answers."""
     today = datetime.now(UTC).date()
     old, tomorrow = (f"requests_p{today + timedelta(days=days):%Y%m%d}" for days in (-40, 1))
-    await database.execute(f"CREATE TABLE {old} PARTITION OF requests FOR VALUES FROM ('{today - timedelta(days=40)}') TO ('{today - timedelta(days=39)}')")
+    days = f"FROM ('{today - timedelta(days=40)}') TO ('{today - timedelta(days=39)}')"
+    await database.execute(f"CREATE TABLE {old} PARTITION OF requests FOR VALUES {days}")
     await database.execute(f"DROP TABLE {tomorrow}")
     later = datetime.now(UTC).timestamp() + 3600
     await upsert_entries(database, [build_entry(number, later if number == 0 else 1.0) for number in range(2500)])
@@ -58,7 +59,9 @@ async def test_tidying_makes_drops_and_deletes(database, database_url):
     assert await fetch(database, "SELECT count(*) FROM cache_entries") == [(1,)]
 
 
-WORKERS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'relaycore worker' AND datname = current_database()"
+WORKERS = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'relaycore worker' AND datname = current_database()"
+)
 JOBS = "SELECT status::text FROM procrastinate_jobs WHERE task_name = 'relaycore.tidy'"
 
 

@@ -1,4 +1,4 @@
-"""Where the results of a message batch are: an address at the provider, which clients follow, led through the gateway."""
+"""Where a message batch says that its results are: an address clients follow, so it is led through the gateway."""
 
 import re
 from typing import cast

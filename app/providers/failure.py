@@ -102,6 +102,8 @@ _CLIENT_ERRORS = {
 
 def _reshape(status: int, message: str | None) -> RelayError:
     """Return an error of ours for an answer that is in no shape a client reads."""
+    if status == OVERLOADED:
+        return OverloadedError(message or "The provider is overloaded.", status=OVERLOADED)
     if status >= 500:
         return BadGatewayError(message or f"The provider failed with status {status}.", status=_known(status))
     error = RelayError(message or f"The provider refused the request with status {status}.", status=status)
@@ -113,7 +115,7 @@ def _reshape(status: int, message: str | None) -> RelayError:
 
 
 def _known(status: int) -> int:
-    return status if status in {500, 502, 503, 504, OVERLOADED} else 502
+    return status if status in {500, 502, 503, 504} else 502
 
 
 def _instead(error: RelayError) -> Verdict:

@@ -33,7 +33,7 @@ class PartFeed:
 
     def __init__(self) -> None:
         self._index = -1
-        self._open: type[Text] | type[Thinking] | None = None
+        self._open: type[Text | Thinking | ToolUse] | None = None
 
     def add_text(self, text: str, logprobs: msgspec.Raw | None = None) -> list[Event]:
         """Return the events of more text."""
@@ -54,6 +54,19 @@ class PartFeed:
         events = self.end()
         self._index += 1
         return [*events, PartStart(index=self._index, part=part), PartEnd(index=self._index)]
+
+    def start_use(self, use: ToolUse) -> list[Event]:
+        """Return the start of a tool call whose arguments follow."""
+        events = self.end()
+        self._index += 1
+        self._open = ToolUse
+        return [*events, PartStart(index=self._index, part=use)]
+
+    def add_arguments(self, text: str) -> list[Event]:
+        """Return the events of more arguments of the tool call that was started; ValueError when none is."""
+        if self._open is not ToolUse:
+            raise ValueError("arguments without their tool call")
+        return [Delta(index=self._index, text=text)] if text else []
 
     def end(self) -> list[Event]:
         """Return the end of the part that is open, if one is."""

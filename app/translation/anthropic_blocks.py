@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from app.providers.exact_json import Fields, as_list
 from app.translation.anthropic_ids import read_id
+from app.translation.anthropic_signatures import sign_calls
 from app.translation.reading import (
     as_json,
     as_object,
@@ -20,6 +21,7 @@ from app.translation.reading import (
 )
 from app.wire.chat import Cache, Document, Image, Part, Source, Text, Thinking, ToolResult, ToolUse
 
+
 def read_parts(value: object, path: str, kinds: frozenset[str] | None = None) -> tuple[Part, ...]:
     """Return the parts of a content: a string or blocks (of the types `kinds`); null is nothing."""
     if value is None:
@@ -30,7 +32,9 @@ def read_parts(value: object, path: str, kinds: frozenset[str] | None = None) ->
     if items is None:
         raise refuse(path, "must be a string or a list of content blocks.")
     places = [at(path, index) for index in range(len(items))]
-    return tuple(_read_block(as_object(item, place), place, kinds) for item, place in zip(items, places, strict=True))
+    return sign_calls(
+        _read_block(as_object(item, place), place, kinds) for item, place in zip(items, places, strict=True)
+    )
 
 
 def read_cache(fields: Fields, path: str = "") -> Cache | None:

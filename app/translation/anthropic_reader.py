@@ -12,13 +12,13 @@ from app.translation.anthropic_reply import Block, read_block, read_finish
 from app.wire.chat import Delta, End, Event, Failed, Finished, PartEnd, PartStart, Start, ToolUse, Used
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, frozen=True):
     id: str = ""
     model: str = ""
     usage: object = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, frozen=True):
     type: str = ""
     text: str = ""
     thinking: str = ""
@@ -28,12 +28,12 @@ class _Delta(msgspec.Struct):
     stop_sequence: str | None = None
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     type: str = "api_error"
     message: str = "The provider reported an error."
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, frozen=True):
     type: str
     index: int = 0
     message: _Message = _Message()
@@ -56,10 +56,11 @@ _decoder = msgspec.json.Decoder(_Event)
 class AnthropicReader:
     """Reads a Messages stream. Blocks of unknown types are skipped, and the parts are counted without them."""
 
-    __slots__ = ("_buffer", "_open", "_parts", "_stopped", "_usage", "finished")
+    __slots__ = ("_buffer", "_failed", "_open", "_parts", "_stopped", "_usage", "finished")
 
     def __init__(self) -> None:
         self.finished = False
+        self._failed = False
         self._buffer = EventBuffer()
         self._open: dict[int, _Open] = {}
         self._parts = 0
@@ -71,7 +72,7 @@ class AnthropicReader:
         events: list[Event] = []
         for raw in split_events(self._buffer.feed(data)):
             payload = read_event(raw).data
-            if payload and not self.finished:
+            if payload and not self.finished and not self._failed:
                 events += self._read(payload)
         return events
 
@@ -82,8 +83,23 @@ class AnthropicReader:
             raise UpstreamFailure(
                 "protocol", "The provider sent an event that is none of a Messages stream.", answered=True
             ) from None
-        handler = _HANDLERS.get(event.type)
-        return [] if handler is None else handler(self, event)
+        return self._handle(event)
+
+    def _handle(self, event: _Event) -> list[Event]:
+        if event.type.startswith("content_block_"):
+            return self._handle_block(event)
+        if event.type == "message_start":
+            return self._start(event)
+        if event.type == "message_delta":
+            return self._finish(event)
+        if event.type == "message_stop":
+            return self._stop()
+        return self._fail(event.error) if event.type == "error" else []
+
+    def _handle_block(self, event: _Event) -> list[Event]:
+        if event.type == "content_block_delta":
+            return self._add(event)
+        return self._start_block(event) if event.type == "content_block_start" else self._end_block(event.index)
 
     def _start(self, event: _Event) -> list[Event]:
         self._add_usage(event.message.usage)
@@ -116,8 +132,8 @@ class AnthropicReader:
             block.input = ""
         return [Delta(index=block.part, text=text, signature=delta.signature)] if text or delta.signature else []
 
-    def _end_block(self, event: _Event) -> list[Event]:
-        block = self._open.pop(event.index, None)
+    def _end_block(self, index: int) -> list[Event]:
+        block = self._open.pop(index, None)
         if block is None or block.part is None:
             return []
         rest: list[Event] = [Delta(index=block.part, text=block.input)] if block.input else []
@@ -133,29 +149,19 @@ class AnthropicReader:
         finish = read_finish(event.delta.stop_reason)
         return [*self._end_open(), Finished(finish=finish, stop_sequence=event.delta.stop_sequence), *used]
 
-    def _stop(self, _event: _Event) -> list[Event]:
+    def _stop(self) -> list[Event]:
         self.finished = True
         finish: list[Event] = [] if self._stopped else [Finished(finish="stop")]
         return [*self._end_open(), *finish, End()]
 
-    def _end_open(self) -> list[Event]:
-        return [end for index in tuple(self._open) for end in self._end_block(_Event(type="", index=index))]
+    def _fail(self, error: _Error) -> list[Event]:
+        self._failed = True
+        return [Failed(message=error.message, kind=error.type)]
 
-    def _fail(self, event: _Event) -> list[Event]:
-        return [Failed(message=event.error.message, kind=event.error.type)]
+    def _end_open(self) -> list[Event]:
+        return [end for index in tuple(self._open) for end in self._end_block(index)]
 
     def _add_usage(self, usage: object) -> None:
         """Add counts; those of a later event are totals, so they replace what came before."""
         if is_fields(usage):
             self._usage.update({key: value for key, value in usage.items() if value is not None})
-
-
-_HANDLERS = {
-    "message_start": AnthropicReader._start,
-    "content_block_start": AnthropicReader._start_block,
-    "content_block_delta": AnthropicReader._add,
-    "content_block_stop": AnthropicReader._end_block,
-    "message_delta": AnthropicReader._finish,
-    "message_stop": AnthropicReader._stop,
-    "error": AnthropicReader._fail,
-}

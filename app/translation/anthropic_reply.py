@@ -8,6 +8,7 @@ from app.errors import BadGatewayError
 from app.providers.exact_json import Fields, parse_exact, parse_typed, write_exact
 from app.providers.usage import read_anthropic_usage
 from app.translation.anthropic_ids import read_id, write_id
+from app.translation.anthropic_signatures import carry_signature
 from app.wire.chat import ChatCall, ChatReply, Choice, Finish, Part, Refusal, Text, Thinking, ToolUse
 from app.wire.usage import Usage
 
@@ -32,7 +33,7 @@ _REASONS: dict[Finish, str] = {
 _TIERS = {"default": "standard", "standard": "standard", "priority": "priority", "batch": "batch"}
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, frozen=True):
     """A content block of an answer, whatever its type."""
 
     type: str
@@ -45,7 +46,7 @@ class Block(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, frozen=True):
     content: list[Block]
     id: str = ""
     model: str = ""
@@ -103,10 +104,10 @@ def read_input(raw: msgspec.Raw) -> str:
 def write_reply(reply: ChatReply, call: ChatCall) -> bytes:
     """Return the reply as a message: its first choice, since this dialect knows no others."""
     choice = reply.choices[0] if reply.choices else Choice()
-    blocks = (_write_part(part, choice.finish) for part in choice.parts)
+    blocks = [block for part in choice.parts for block in _write_part(part, choice.finish)]
     message = open_message(reply.id, reply.model or call.model)
     message |= {
-        "content": [block for block in blocks if block is not None],
+        "content": blocks,
         "stop_reason": write_reason(choice.finish, refused=any(isinstance(part, Refusal) for part in choice.parts)),
         "stop_sequence": choice.stop_sequence,
         "usage": write_usage(reply.usage, reply.service_tier),
@@ -156,12 +157,12 @@ def write_usage(usage: Usage | None, tier: str | None = None) -> Fields:
     return counts if known is None else counts | {"service_tier": known}
 
 
-def _write_part(part: Part, finish: Finish) -> Fields | None:
+def _write_part(part: Part, finish: Finish) -> list[Fields]:
     if isinstance(part, Text | Refusal):
-        return {"type": "text", "text": part.text} if part.text else None
+        return [{"type": "text", "text": part.text}] if part.text else []
     if isinstance(part, Thinking):
-        return write_thinking(part)
-    return _write_tool_use(part, finish) if isinstance(part, ToolUse) else None
+        return [write_thinking(part)]
+    return _write_tool_use(part, finish) if isinstance(part, ToolUse) else []
 
 
 def write_thinking(part: Thinking) -> Fields:
@@ -171,15 +172,22 @@ def write_thinking(part: Thinking) -> Fields:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
 
 
-def _write_tool_use(part: ToolUse, finish: Finish) -> Fields | None:
-    """Return the block of a tool call; one that was cut off by the limit of tokens cannot be told."""
+def _write_tool_use(part: ToolUse, finish: Finish) -> list[Fields]:
+    """Return the blocks of a tool call; one that was cut off by the limit of tokens cannot be told."""
     text = part.arguments.strip() or "{}"
     try:
         parse_exact(text.encode())
     except ValueError:
         if finish == "length":
-            return None
+            return []
         raise BadGatewayError(
             "The provider's answer calls a tool with arguments that are no JSON object.", code="upstream_protocol"
         ) from None
-    return {"type": "tool_use", "id": write_id(part.id), "name": part.name, "input": msgspec.Raw(text.encode())}
+    block: Fields = {
+        "type": "tool_use",
+        "id": write_id(part.id),
+        "name": part.name,
+        "input": msgspec.Raw(text.encode()),
+    }
+    carried = carry_signature(part)
+    return [block] if carried is None else [write_thinking(carried), block]

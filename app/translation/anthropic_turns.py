@@ -33,8 +33,6 @@ def build_system_and_turns(call: ChatCall) -> tuple[list[Fields], list[Fields]]:
     Neighbours of one role are one turn, in which a user's tool results come first. What is empty is left out: it says
     nothing, and the API takes neither empty texts nor empty turns.
     """
-    if any(message.name is not None for message in call.messages):
-        raise refuse_part(call, "the name of a speaker has no counterpart in Anthropic's Messages API.")
     texts, turns = split_system(call)
     built = [_build_turn(call, turn) for turn in turns]
     spoken = [turn for turn in built if turn["content"]]

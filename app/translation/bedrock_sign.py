@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -49,16 +50,7 @@ class _Signer(Protocol):
     def scope(self, request: _Request) -> str: ...
 
 
-class _Botocore(Protocol):
-    """The three classes of botocore that make a signature."""
-
-    def open_signer(self, key: AccessKey) -> _Signer: ...
-    def build_request(self, method: str, url: str, headers: dict[str, str], body: bytes) -> _Request: ...
-
-
-def sign(
-    method: str, url: str, headers: Headers, body: bytes, credentials: Credentials, at: datetime
-) -> Headers:
+def sign(method: str, url: str, headers: Headers, body: bytes, credentials: Credentials, at: datetime) -> Headers:
     """Return the header lines with what proves the sender. `url` is the one that is sent, to the byte.
 
     A line that says `authorization`, `x-amz-date` or `x-amz-security-token` already is replaced. `at` has a time zone.
@@ -92,20 +84,16 @@ def _choose(lines: Headers) -> dict[str, str]:
 
 
 @cache
-def _load() -> Any:
-    """Import botocore, which costs a tenth of a second, only where something is signed."""
-    import botocore.auth
-    import botocore.awsrequest
-    import botocore.credentials
-
-    return botocore
+def _find(module: str, name: str) -> Any:
+    """Return a class of botocore, whose import costs a tenth of a second: only where something is signed."""
+    return getattr(import_module(f"botocore.{module}"), name)
 
 
 def _open_signer(key: AccessKey) -> _Signer:
-    botocore = _load()
-    credentials = botocore.credentials.Credentials(key.access_key, key.secret_key, key.session_token)
-    return cast("_Signer", botocore.auth.SigV4Auth(credentials, SERVICE, key.region))
+    credentials = _find("credentials", "Credentials")(key.access_key, key.secret_key, key.session_token)
+    return cast("_Signer", _find("auth", "SigV4Auth")(credentials, SERVICE, key.region))
 
 
 def _build_request(method: str, url: str, headers: dict[str, str], body: bytes) -> _Request:
-    return cast("_Request", _load().awsrequest.AWSRequest(method=method, url=url, headers=headers, data=body))
+    request = _find("awsrequest", "AWSRequest")(method=method, url=url, headers=headers, data=body)
+    return cast("_Request", request)

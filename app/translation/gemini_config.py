@@ -47,7 +47,7 @@ def build_generation(call: ChatCall) -> Fields:
         if call.top_logprobs:
             config["logprobs"] = call.top_logprobs
     if call.format is not None:
-        config |= _build_format(call.format)
+        config |= _build_format(call, call.format)
     if call.reasoning is not None:
         thinking = _build_thinking(call, call.reasoning)
         config |= {"thinkingConfig": thinking} if thinking else {}
@@ -65,20 +65,23 @@ def _check_limits(call: ChatCall) -> None:
         raise refuse_field(call, "n", "Gemini does not tell when a stream of several answers is complete.")
 
 
-def _build_format(form: Format) -> Fields:
+def _build_format(call: ChatCall, form: Format) -> Fields:
     if form.kind == "text":
         return {}
     fields: Fields = {"responseMimeType": "application/json"}
     if form.schema is not None:
-        fields["responseJsonSchema"] = _describe(form.schema, form.description)
+        fields["responseJsonSchema"] = _describe(call, form.schema, form.description)
     return fields
 
 
-def _describe(schema: Json, description: str | None) -> object:
+def _describe(call: ChatCall, schema: Json, description: str | None) -> object:
     """Return the schema with the format's description, which Gemini has no other place for."""
     if not description:
         return schema
-    fields = msgspec.json.decode(schema, type=dict[str, msgspec.Raw])
+    try:
+        fields = msgspec.json.decode(schema, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        raise refuse_field(call, "format", "the schema must be an object.") from None
     return {"description": description, **fields}
 
 

@@ -19,7 +19,7 @@ from app.translation.reading import (
     need_text,
     refuse,
 )
-from app.wire.chat import Message, Part, Refusal, Role, ToolResult, ToolUse
+from app.wire.chat import Message, Part, Refusal, Role, Thinking, ToolResult, ToolUse
 
 
 def read_messages(fields: Fields) -> tuple[Message, ...]:
@@ -91,7 +91,7 @@ class _Conversation:
         if message.get("audio") is not None:
             raise refuse(at(path, "audio"), "an earlier answer in sound is known to the provider that gave it only.")
         refusal = get_text(message, "refusal", path)
-        parts: list[Part] = [*read_thinking(message, path), *read_content(message, path, ASSISTANT)]
+        parts: list[Part] = [*_read_thinking(message, path), *read_content(message, path, ASSISTANT)]
         if refusal:
             parts.append(Refusal(text=refusal))
         for position, item in enumerate(get_list(message, "tool_calls", path) or ()):
@@ -142,6 +142,13 @@ def _read_said(message: Fields, path: str, readers: Mapping[str, PartReader]) ->
     expect_only(message, _SAID, path)
     need(message.get("content"), "content", path)
     return read_content(message, path, readers)
+
+
+def _read_thinking(message: Fields, path: str) -> list[Thinking]:
+    try:
+        return read_thinking(message)
+    except ValueError:
+        raise refuse(at(path, "thinking_blocks"), "must be the blocks that came with the answer.") from None
 
 
 def _read_call(call: Fields, path: str) -> ToolUse:

@@ -4,28 +4,33 @@ Neither is OpenAI's own; both are what clients of other gateways already know. A
 it got it sends the blocks along, and with them the signatures that the provider wants to see again.
 """
 
+import msgspec
+
 from app.providers.exact_json import Fields
-from app.translation.reading import as_object, at, get_list, get_text
 from app.wire.chat import Thinking
 
 
-def read_thinking(fields: Fields, path: str) -> list[Thinking]:
-    """Return the thinking of an assistant's message: its blocks, else what was shown of it."""
-    blocks = get_list(fields, "thinking_blocks", path)
+class _Block(msgspec.Struct):
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+
+
+def read_thinking(fields: Fields) -> list[Thinking]:
+    """Return the thinking of an assistant's message or delta: its blocks, else what is shown of it.
+
+    ValueError for blocks that are none.
+    """
+    blocks = fields.get("thinking_blocks")
     if blocks:
-        here = at(path, "thinking_blocks")
-        return [_read_block(as_object(item, at(here, index)), at(here, index)) for index, item in enumerate(blocks)]
+        return [_read_block(block) for block in msgspec.convert(blocks, list[_Block])]
     shown = fields.get("reasoning_content") or fields.get("reasoning")
-    return [Thinking(text=shown)] if isinstance(shown, str) else []
+    return [Thinking(text=shown)] if shown and isinstance(shown, str) else []
 
 
-def _read_block(block: Fields, path: str) -> Thinking:
-    return Thinking(
-        text=get_text(block, "thinking", path) or "",
-        signature=get_text(block, "signature", path),
-        redacted=get_text(block, "data", path),
-        id=get_text(block, "id", path),
-    )
+def _read_block(block: _Block) -> Thinking:
+    return Thinking(text=block.thinking or "", signature=block.signature, redacted=block.data, id=block.id)
 
 
 def write_thinking_block(part: Thinking) -> Fields | None:

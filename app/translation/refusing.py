@@ -10,7 +10,7 @@ from app.wire.chat import ChatCall
 HINTS = frozenset(
     {
         "client_metadata",
-        "metadata",
+        "diagnostics",
         "prediction",
         "prompt_cache_key",
         "prompt_cache_options",
@@ -18,7 +18,7 @@ HINTS = frozenset(
         "safety_identifier",
         "store",
         "stream_options",
-        "user",
+        "user_profile_id",
     }
 )
 """Fields that by their own documentation change cost, speed or book-keeping, never the answer."""

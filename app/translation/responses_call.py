@@ -98,6 +98,8 @@ def _check_without_meaning(fields: Fields) -> None:
     """Check the type of fields that change nothing here; `max_tool_calls` limits only the tools OpenAI runs itself."""
     if get_choice(fields, "truncation", ("auto", "disabled")) == "auto":
         raise refuse("truncation", "'auto' is not possible here: no other provider drops items to make the input fit.")
+    if fields.get("context_management") is not None:  # Anthropic's field of this name is another one
+        raise refuse("context_management", "is not possible here: only OpenAI compacts a conversation of its own.")
     get_integer(fields, "max_tool_calls", least=1)
     for name in _HINTS:
         get_text(fields, name)

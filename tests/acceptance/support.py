@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -53,8 +53,9 @@ class Provider:
         self.url = url
 
     def _call(self, method: str, path: str, content: bytes = b"") -> Any:
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            return client.request(method, self.url + path, content=content).json()
+        with closing(http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)) as connection:
+            connection.request(method, path, content)
+            return json.loads(connection.getresponse().read())
 
     def reset(self) -> None:
         self._call("POST", "/mock/reset")
@@ -211,7 +212,7 @@ def send_raw(gateway: Gateway, request: bytes, seconds: float = 15.0) -> Raw:
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(request)
         data = b"".join(iter(lambda: connection.recv(65536), b""))
-    reply = http.client.HTTPResponse(_Sock(data), method=request.split(b" ")[0].decode("latin-1"))  # type: ignore[arg-type]  # only makefile is used
+    reply = http.client.HTTPResponse(_Sock(data), method=request.split(b" ")[0].decode("latin-1"))
     reply.begin()
     return Raw(reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read())
 

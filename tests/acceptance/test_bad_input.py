@@ -1,6 +1,7 @@
 """Nothing a client sends makes a 500 or a hang, and every refusal has the shape of its dialect."""
 
 import gzip
+import http.client
 import json
 import zlib
 
@@ -56,7 +57,7 @@ BODIES = {
     "huge exponent": b'{"model":"mock/echo","temperature":1e400,"seed":-1e-400}',
     "long number": b'{"model":"mock/echo","seed":' + b"9" * 5000 + b"}",
     "NUL byte": b'{"model":"mock/echo","x":"\0"}',
-    "NUL escape": b'{"model":"mock/ec\\u0000ho","messages":[{"role":"user","content":"\\u0000"}],"input":"\\u0000","prompt":"\\u0000"}',
+    "NUL escape": b'{"model":"mock/ec\\u0000ho","messages":[{"role":"user","content":"\\u0000"}],"prompt":"\\u0000"}',
     "bad UTF-8": b'{"model":"mock/echo","x":"\xff\xfe"}',
     "bad UTF-8 in a key": b'{"model":"mock/echo","\xff":1,"stream":true}',
     "bad UTF-8 in the model": b'{"model":"mock/\xff"}',
@@ -134,7 +135,8 @@ def test_too_large(small, path):
     assert reply.status == 413
     check_shape(path, reply)
     assert send_path(small, "POST", path, body, key="", content_type=kind).status == 401
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {small.key}\r\ncontent-type: {kind}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {small.key}\r\n"
+    head += f"content-type: {kind}\r\n"
     chunk = b"%x\r\n%b\r\n" % (len(body) // 4, body[: len(body) // 4])
     reply = send_raw(small, head.encode() + b"transfer-encoding: chunked\r\n\r\n" + chunk * 5 + b"0\r\n\r\n")
     assert reply.status == 413
@@ -203,7 +205,7 @@ def test_the_key_comes_first(small, path, method):
         b"GET / HTTP/1.1\r\nhost x\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
@@ -213,10 +215,8 @@ def test_what_is_no_http(small, request_bytes):
     """Bytes that are no HTTP are answered with a 4xx or not at all, and the next request is served."""
     try:
         reply = send_raw(small, request_bytes, seconds=3)
-    except (TimeoutError, OSError, ValueError):
+    except (OSError, http.client.HTTPException):
         pass
-    except Exception as error:
-        assert type(error).__module__ == "http.client", error
     else:
         assert 400 <= reply.status < 500
     assert send_path(small, "GET", "/v1/models").status == 200

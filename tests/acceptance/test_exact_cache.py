@@ -131,17 +131,20 @@ def _joined_choices(events):
     }
 
 
+def _add_delta(block, delta):
+    for key in ("text", "thinking", "signature"):
+        if key in delta:
+            block[key] = block.get(key, "") + delta[key]
+    block["json"] += delta.get("partial_json", "")
+
+
 def _joined_message(events):
     blocks, reason = {}, None
     for event in events:
         if event["type"] == "content_block_start":
             blocks[event["index"]] = {**event["content_block"], "json": ""}
         if event["type"] == "content_block_delta":
-            block, delta = blocks[event["index"]], event["delta"]
-            for key in ("text", "thinking", "signature"):
-                if key in delta:
-                    block[key] = block.get(key, "") + delta[key]
-            block["json"] += delta.get("partial_json", "")
+            _add_delta(blocks[event["index"]], event["delta"])
         if event["type"] == "message_delta":
             reason = event["delta"]["stop_reason"] or reason
     for block in blocks.values():
@@ -422,9 +425,11 @@ def test_a_restart_keeps_answers(database_url, tmp_path):
         with first.client() as http:
             before = [http.post("/v1/chat/completions", json=body) for body in bodies]
         key = first.key
-    with run_gateway(prepare(database_url, tmp_path)) as second:
-        with second.client(headers={"authorization": f"Bearer {key}"}) as http:
-            after = [http.post("/v1/chat/completions", json=body) for body in bodies]
+    with (
+        run_gateway(prepare(database_url, tmp_path)) as second,
+        second.client(headers={"authorization": f"Bearer {key}"}) as http,
+    ):
+        after = [http.post("/v1/chat/completions", json=body) for body in bodies]
     assert [status_of(reply) for reply in after] == ["hit", "hit"]
     assert [reply.content for reply in after] == [reply.content for reply in before]
 
@@ -477,8 +482,14 @@ def test_no_stream_where_there_is_none(http, path):
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        ("/v1/chat/completions", b'{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}'),
-        ("/v1/messages", b'{"type":"message","id":"m","role":"assistant","content":[{"type":"text","text":"whole"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}'),
+        (
+            "/v1/chat/completions",
+            b'{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}',
+        ),
+        (
+            "/v1/messages",
+            b'{"type":"message","id":"m","role":"assistant","content":[{"type":"text","text":"whole"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}',
+        ),
     ],
 )
 def test_a_provider_that_does_not_stream(http, mock, path, answer):

@@ -92,7 +92,7 @@ async def test_chat_async(async_client):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_several_choices(client, streamed):
-    """n choices arrive apart, whole and streamed."""
+    """Several choices arrive apart, whole and streamed."""
     text = fresh()
     answer = client.chat.completions.create(model="gpt-4o", messages=user(text), n=3, stream=streamed)
     if streamed:

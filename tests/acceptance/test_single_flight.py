@@ -67,8 +67,8 @@ async def test_followers_of_a_stream_get_it_as_it_comes(http, mock):
 
     async def first_event():
         async with http.stream("POST", CHAT, json=body) as reply:
-            async for _ in reply.aiter_raw():
-                return mock.stats()["in_flight"]
+            await anext(reply.aiter_raw())
+            return mock.stats()["in_flight"]
 
     leader = asyncio.create_task(http.post(CHAT, json=body))
     await asyncio.sleep(0.4)

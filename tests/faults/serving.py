@@ -23,7 +23,13 @@ MADE_KEY = re.compile(r"^  (rk-\S+)$", re.MULTILINE)
 def build_environment(folder: Path, **variables: str) -> dict[str, str]:
     """Return what a newcomer's shell holds: no variable of ours but those of the test."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
-    return {**kept, "HOME": str(folder), "RELAYCORE_DATA_DIR": str(folder / "data"), "PYTHONUNBUFFERED": "1", **variables}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "RELAYCORE_DATA_DIR": str(folder / "data"),
+        "PYTHONUNBUFFERED": "1",
+        **variables,
+    }
 
 
 def run_command(folder: Path, *words: str, seconds: float = 30, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -110,6 +116,11 @@ class Served:
             client.close()
 
 
+def note(sentence: str) -> None:
+    """Show what was measured, with `pytest -s`."""
+    sys.stdout.write(f"{sentence}\n")
+
+
 def find_started(folder: Path) -> list[int]:
     """Return the processes that have to do with an installation: Postgres, keeper, workers of embedded servers."""
     return find_processes(str(folder))
@@ -129,7 +140,7 @@ def read_rss_mb(pid: int) -> float:
 
 def count_fds(pid: int | str = "self") -> int:
     """Return how many descriptors a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def chat(text: str, model: str = "mock/echo", **fields: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.db.conftest import wait_until
-from tests.faults.serving import chat, count_fds
+from tests.faults.serving import chat, count_fds, note
 from tests.gateway_process import Gateway
 
 LATE_SECONDS = 1.0
@@ -81,7 +81,7 @@ def test_a_client_that_leaves_costs_nothing(shared_gateway: Gateway, leave: Call
     if leave is not leave_at_upload:
         assert read_mock(gateway)["aborted"] - aborted == 5
     wait_until(lambda: count_tasks(gateway) <= before[0] and count_fds() <= before[1] + 1, 2)
-    print(f"{leave.__name__}: back to base after {time.monotonic() - left_at:.2f} s")
+    note(f"{leave.__name__}: back to base after {time.monotonic() - left_at:.2f} s")
     gateway.flush()
     with psycopg.connect(gateway.database_url) as connection:
         newest = connection.execute("SELECT status_code FROM requests ORDER BY id DESC LIMIT 5").fetchall()
@@ -108,7 +108,7 @@ def test_a_thousand_requests_leave_nothing_behind(shared_gateway: Gateway) -> No
         began = time.monotonic()
         for number in range(1000):
             call(number)
-        print(f"1,000 calls in {time.monotonic() - began:.1f} s")
+        note(f"1,000 calls in {time.monotonic() - began:.1f} s")
         gateway.flush()
         wait_until(lambda: count_tasks(gateway) <= before[0], 2)
         assert count_fds() <= before[1] + 1

@@ -11,7 +11,7 @@ import pytest
 from app.access.keys import find_public_id, make_key
 from app.start import create_key
 from tests.conftest import prepare
-from tests.faults.serving import chat
+from tests.faults.serving import chat, note
 from tests.gateway_process import Gateway, run_gateway
 
 PROMISED_SECONDS = 5.0
@@ -73,7 +73,7 @@ def test_a_revoked_key_is_refused_everywhere(gateways, database, key, statement)
     assert [ask(gateway, key) for gateway in gateways] == [200, 200]
     database.execute(statement, [find_public_id(key)])
     seconds = measure(gateways, key, 401)
-    print(f"{statement}: refused on both after {seconds * 1000:.0f} ms")
+    note(f"{statement}: refused on both after {seconds * 1000:.0f} ms")
     assert seconds < 10 * USUAL_SECONDS
 
 
@@ -99,7 +99,7 @@ def test_notices_may_be_lost(gateways, database, key):
     assert [ask(gateway, key) for gateway in gateways] == [200, 200]
     database.execute(REVOCATIONS[0], [find_public_id(key)])
     seconds = measure(gateways, key, 401)
-    print(f"revoked without a notice: refused on both after {seconds:.2f} s")
+    note(f"revoked without a notice: refused on both after {seconds:.2f} s")
     database.execute("UPDATE api_keys SET revoked_at = NULL WHERE public_id = %s", [find_public_id(key)])
     measure(gateways, key, 200)
     database.execute(noticing)
@@ -107,7 +107,8 @@ def test_notices_may_be_lost(gateways, database, key):
 
 def test_a_listener_that_was_cut_off_comes_back(gateways, database, key):
     """Terminated listeners are replaced, and notices work again."""
-    find = "SELECT pid FROM pg_stat_activity WHERE application_name = 'relaycore listener' AND datname = current_database()"
+    mine = "application_name = 'relaycore listener' AND datname = current_database()"
+    find = f"SELECT pid FROM pg_stat_activity WHERE {mine}"
     before = database.execute(find).fetchall()
     assert len(before) == 2
     database.execute(f"SELECT pg_terminate_backend(pid) FROM ({find}) AS listeners")

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import ADMIN_KEY, SECRET_KEY
-from tests.faults.serving import Served, chat, read_rss_mb
+from tests.faults.serving import Served, chat, note, read_rss_mb
 
 STREAMS = 200
 BIG = 30 * 2**20
@@ -45,7 +45,7 @@ def test_many_slow_streams_take_little(gateway):
     bodies, rss = asyncio.run(open_streams(gateway))
     assert all(body.endswith(b"data: [DONE]\n\n") for body in bodies)
     bodies, again = asyncio.run(open_streams(gateway))
-    print(f"idle {idle:.0f} MB; {STREAMS} streams +{rss - idle:.0f} MB, the next {STREAMS} +{again - idle:.0f} MB")
+    note(f"idle {idle:.0f} MB; {STREAMS} streams +{rss - idle:.0f} MB, the next {STREAMS} +{again - idle:.0f} MB")
     assert idle < 150
     assert rss - idle < STREAMS * 0.1 + 10
     assert again - rss < 10
@@ -58,13 +58,15 @@ def test_a_large_answer_is_not_multiplied(gateway):
 
     def fetch() -> float:
         began = time.monotonic()
-        answer = client.post("/v1/chat/completions", json=chat(f"[[mock big={BIG}]]"), headers={"x-aihub-cache": "bypass"})
+        answer = client.post(
+            "/v1/chat/completions", json=chat(f"[[mock big={BIG}]]"), headers={"x-aihub-cache": "bypass"}
+        )
         assert (answer.status_code, len(answer.content) > BIG) == (200, True)
-        print(f"30 MB in {time.monotonic() - began:.2f} s")
+        note(f"30 MB in {time.monotonic() - began:.2f} s")
         return read_rss_mb(gateway.process.pid) - idle
 
     first = fetch()
     later = [fetch() for _ in range(3)][-1]
-    print(f"after one large answer +{first:.0f} MB, after four +{later:.0f} MB")
+    note(f"after one large answer +{first:.0f} MB, after four +{later:.0f} MB")
     assert later < first + 60
     assert later < 250  # the mock, which makes the answer, lives in the same process

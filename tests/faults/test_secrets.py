@@ -102,7 +102,9 @@ async def test_providers_of_a_file(serve, folder, database_url, provider):
     (folder / "relaycore.config.yaml").write_text(
         "providers:\n  mine:\n    type: openai\n    base_url: ${MY_URL}/v1\n    api_key: ${MY_KEY:-" + FILE_KEY + "}\n"
     )
-    environment = {name: value for name, value in build_environment(database_url, provider).items() if "_API_" not in name}
+    environment = {
+        name: value for name, value in build_environment(database_url, provider).items() if "_API_" not in name
+    }
     one = serve(**environment, MY_URL=provider.url)
     await wait(one)
     assert (await ask(one, "/v1/chat/completions", chat("Hello", "mine/gpt-4o-mini")))[0] == 200

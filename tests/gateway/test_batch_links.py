@@ -20,8 +20,8 @@ BASE = b"http://gateway:4000/anthropic/v1"
         (b"not json", b"not json"),
         (
             b'{"data":[{"results_url":"http://a/v1/messages/batches/1/results"},{"results_url":"http://a/messages/batches/2/r"}]}',
-            b'{"data":[{"results_url":"http://gateway:4000/anthropic/v1/messages/batches/1/results"},'
-            b'{"results_url":"http://gateway:4000/anthropic/v1/messages/batches/2/r"}]}',
+            b'{"data":[{"results_url":"%b/messages/batches/1/results"},{"results_url":"%b/messages/batches/2/r"}]}'
+            % (BASE, BASE),
         ),
     ],
 )

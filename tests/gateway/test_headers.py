@@ -12,7 +12,7 @@ from app.gateway.headers import (
 from app.gateway.options import read_sent
 from tests.gateway.builders import ANTHROPIC, LOCAL, OPENAI
 
-O, A = Dialect.OPENAI, Dialect.ANTHROPIC
+OPEN, ANTHRO = Dialect.OPENAI, Dialect.ANTHROPIC
 
 
 @pytest.mark.parametrize(
@@ -49,26 +49,28 @@ def test_what_comes_back():
 
 KEY = (b"x-relay-api-key", b"rk-ours")
 UP = (b"authorization", b"Bearer sk-openai")
+TOKEN = (b"authorization", b"Bearer tok")
+UPSTREAM = (b"x-relay-upstream-key", b" sk-up ")
 CASES = [
-    ([(b"authorization", b"Bearer rk-ours")], OPENAI, O, [UP]),
-    ([(b"x-api-key", b"rk-ours")], ANTHROPIC, A, [(b"x-api-key", b"sk-ant")]),
-    ([(b"authorization", b"Bearer rk-ours")], LOCAL, O, []),
-    ([KEY], OPENAI, O, [UP]),
-    ([KEY, (b"authorization", b"Bearer sk-mine")], OPENAI, O, [(b"authorization", b"Bearer sk-mine")]),
-    ([KEY, (b"authorization", b"Bearer rk-ours")], OPENAI, O, [UP]),
-    ([KEY, (b"authorization", b"Bearer rk-another")], OPENAI, O, [UP]),
-    ([KEY, (b"x-api-key", b"sk-mine")], ANTHROPIC, A, [(b"x-api-key", b"sk-mine")]),
-    ([KEY, (b"x-api-key", b"rk-ours"), (b"authorization", b"Bearer tok")], ANTHROPIC, A, [(b"authorization", b"Bearer tok")]),
-    ([(b"x-api-key", b"rk-ours"), (b"x-relay-upstream-key", b" sk-up ")], OPENAI, O, [(b"authorization", b"Bearer sk-up")]),
-    ([(b"x-api-key", b"rk-ours"), (b"x-relay-upstream-key", b"sk-up")], ANTHROPIC, A, [(b"x-api-key", b"sk-up")]),
-]  # fmt: skip
+    ([(b"authorization", b"Bearer rk-ours")], OPENAI, OPEN, [UP]),
+    ([(b"x-api-key", b"rk-ours")], ANTHROPIC, ANTHRO, [(b"x-api-key", b"sk-ant")]),
+    ([(b"authorization", b"Bearer rk-ours")], LOCAL, OPEN, []),
+    ([KEY], OPENAI, OPEN, [UP]),
+    ([KEY, (b"authorization", b"Bearer sk-mine")], OPENAI, OPEN, [(b"authorization", b"Bearer sk-mine")]),
+    ([KEY, (b"authorization", b"Bearer rk-ours")], OPENAI, OPEN, [UP]),
+    ([KEY, (b"authorization", b"Bearer rk-another")], OPENAI, OPEN, [UP]),
+    ([KEY, (b"x-api-key", b"sk-mine")], ANTHROPIC, ANTHRO, [(b"x-api-key", b"sk-mine")]),
+    ([KEY, (b"x-api-key", b"rk-ours"), TOKEN], ANTHROPIC, ANTHRO, [TOKEN]),
+    ([UPSTREAM], OPENAI, OPEN, [(b"authorization", b"Bearer sk-up")]),
+    ([UPSTREAM], ANTHROPIC, ANTHRO, [(b"x-api-key", b"sk-up")]),
+]
 
 
 @pytest.mark.parametrize(("lines", "provider", "dialect", "credential"), CASES, ids=range(len(CASES)))
 def test_credentials(lines, provider, dialect, credential):
     """The caller's own credential goes up where it brought one, else the provider's; a gateway key never does."""
     built = build_upstream_headers(lines, read_sent(lines), provider, dialect)
-    version = [(b"anthropic-version", b"2023-06-01")] if dialect is A else []
+    version = [(b"anthropic-version", b"2023-06-01")] if dialect is ANTHRO else []
     assert built == credential + version
     assert brings_own_key(read_sent(lines)) is (credential not in ([], [UP], [(b"x-api-key", b"sk-ant")]))
 
@@ -76,5 +78,5 @@ def test_credentials(lines, provider, dialect, credential):
 def test_the_clients_version_is_kept():
     """The version is added only where it is missing."""
     lines = [(b"anthropic-version", b"2099-01-01"), (b"x-api-key", b"rk-ours")]
-    built = build_upstream_headers(lines, read_sent(lines), ANTHROPIC, A)
+    built = build_upstream_headers(lines, read_sent(lines), ANTHROPIC, ANTHRO)
     assert [line for line in built if line[0] == b"anthropic-version"] == [lines[0]]

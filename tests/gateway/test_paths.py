@@ -8,34 +8,34 @@ from app.errors import Dialect
 from app.gateway.paths import adapt, find_route, is_control
 
 NAMES = {"openai", "anthropic", "groq", "my.own-one"}
-O, A = Dialect.OPENAI, Dialect.ANTHROPIC
+OPEN, ANTHRO = Dialect.OPENAI, Dialect.ANTHROPIC
 
 TABLE = [
-    ("/v1/chat/completions", O, None, "chat/completions", "chat"),
-    ("/chat/completions", O, None, "chat/completions", "chat"),
-    ("/chat/completions/", O, None, "chat/completions", "chat"),
-    ("//v1//chat///completions//", O, None, "chat/completions", "chat"),
-    ("/v1/v1/chat/completions", O, None, "chat/completions", "chat"),
-    ("/v1/openai/chat/completions", O, "openai", "chat/completions", "chat"),
-    ("/openai/v1/chat/completions", O, "openai", "chat/completions", "chat"),
-    ("/v1/openai/v1/chat/completions", O, "openai", "chat/completions", "chat"),
-    ("/v1/my.own-one/embeddings", O, "my.own-one", "embeddings", "embeddings"),
-    ("/v1/completions", O, None, "completions", "completions"),
-    ("/v1/responses", O, None, "responses", "responses"),
-    ("/v1/messages", A, None, "messages", "messages"),
-    ("/messages", A, None, "messages", "messages"),
-    ("/anthropic/v1/messages", A, "anthropic", "messages", "messages"),
-    ("/v1/anthropic/messages", A, "anthropic", "messages", "messages"),
-    ("/v1/groq/messages", A, "groq", "messages", "messages"),
-    ("/v1/messages/count_tokens", A, None, "messages/count_tokens", "count_tokens"),
-    ("/v1/messages/batches", A, None, "messages/batches", None),
-    ("/v1/messages/batches/b1/results", A, None, "messages/batches/b1/results", None),
-    ("/v1/models", O, None, "models", None),
-    ("/models", O, None, "models", None),
-    ("/anthropic/v1/models", A, "anthropic", "models", None),
-    ("/v1/models/ft%3Agpt%2Fx", O, None, "models/ft%3Agpt%2Fx", None),
-    ("/v1/openai/whatever/is/there", O, "openai", "whatever/is/there", None),
-    ("/v1/anthropic/skills", A, "anthropic", "skills", None),
+    ("/v1/chat/completions", OPEN, None, "chat/completions", "chat"),
+    ("/chat/completions", OPEN, None, "chat/completions", "chat"),
+    ("/chat/completions/", OPEN, None, "chat/completions", "chat"),
+    ("//v1//chat///completions//", OPEN, None, "chat/completions", "chat"),
+    ("/v1/v1/chat/completions", OPEN, None, "chat/completions", "chat"),
+    ("/v1/openai/chat/completions", OPEN, "openai", "chat/completions", "chat"),
+    ("/openai/v1/chat/completions", OPEN, "openai", "chat/completions", "chat"),
+    ("/v1/openai/v1/chat/completions", OPEN, "openai", "chat/completions", "chat"),
+    ("/v1/my.own-one/embeddings", OPEN, "my.own-one", "embeddings", "embeddings"),
+    ("/v1/completions", OPEN, None, "completions", "completions"),
+    ("/v1/responses", OPEN, None, "responses", "responses"),
+    ("/v1/messages", ANTHRO, None, "messages", "messages"),
+    ("/messages", ANTHRO, None, "messages", "messages"),
+    ("/anthropic/v1/messages", ANTHRO, "anthropic", "messages", "messages"),
+    ("/v1/anthropic/messages", ANTHRO, "anthropic", "messages", "messages"),
+    ("/v1/groq/messages", ANTHRO, "groq", "messages", "messages"),
+    ("/v1/messages/count_tokens", ANTHRO, None, "messages/count_tokens", "count_tokens"),
+    ("/v1/messages/batches", ANTHRO, None, "messages/batches", None),
+    ("/v1/messages/batches/b1/results", ANTHRO, None, "messages/batches/b1/results", None),
+    ("/v1/models", OPEN, None, "models", None),
+    ("/models", OPEN, None, "models", None),
+    ("/anthropic/v1/models", ANTHRO, "anthropic", "models", None),
+    ("/v1/models/ft%3Agpt%2Fx", OPEN, None, "models/ft%3Agpt%2Fx", None),
+    ("/v1/openai/whatever/is/there", OPEN, "openai", "whatever/is/there", None),
+    ("/v1/anthropic/skills", ANTHRO, "anthropic", "skills", None),
 ]
 
 
@@ -48,9 +48,9 @@ def test_routes(path, dialect, provider, rest, endpoint):
     assert route.known
 
 
-def test_an_unknown_provider_before_an_endpoint(nowhere="/v1/nobody/chat/completions"):
+def test_an_unknown_provider_before_an_endpoint():
     """What stands before an endpoint names a provider, also one that is not configured."""
-    assert find_route(nowhere, NAMES).provider == "nobody"
+    assert find_route("/v1/nobody/chat/completions", NAMES).provider == "nobody"
     assert find_route("/nobody/v1/messages", NAMES).provider == "nobody"
 
 
@@ -75,12 +75,12 @@ def test_any_path_has_a_route(path):
 @pytest.mark.parametrize(
     ("path", "version", "dialect"),
     [
-        ("/v1/models", b"2023-06-01", A),
-        ("/v1/models", b"", O),
-        ("/v1/files", b"2023-06-01", A),
-        ("/v1/chat/completions", b"2023-06-01", O),
-        ("/v1/openai/models", b"2023-06-01", O),
-        ("/v1/messages", b"", A),
+        ("/v1/models", b"2023-06-01", ANTHRO),
+        ("/v1/models", b"", OPEN),
+        ("/v1/files", b"2023-06-01", ANTHRO),
+        ("/v1/chat/completions", b"2023-06-01", OPEN),
+        ("/v1/openai/models", b"2023-06-01", OPEN),
+        ("/v1/messages", b"", ANTHRO),
     ],
 )
 def test_the_version_header_tells_where_the_path_does_not(path, version, dialect):

@@ -1,0 +1,131 @@
+"""The exact cache over a real Postgres."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import psycopg
+import pytest
+
+from app.cache.exact import ExactCache
+from tests.cache.samples import make_entry
+
+pytestmark = pytest.mark.anyio
+ROOM = 2**20
+
+
+@pytest.fixture
+async def cache(database_url) -> AsyncIterator[ExactCache]:
+    opened = ExactCache(database_url, ROOM)
+    opened.start()
+    yield opened
+    await opened.close()
+
+
+async def reopen(database_url, keys):
+    """Return what a process that starts anew finds under `keys`."""
+    fresh = ExactCache(database_url, ROOM)
+    try:
+        return await asyncio.gather(*(fresh.find(key) for key in keys))
+    finally:
+        await fresh.close()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_stored_comes_back(database_url, streamed):
+    """An entry comes back from Postgres as it was put in, its times to the microsecond."""
+    cache = ExactCache(database_url, ROOM)
+    cache.start()
+    entry = make_entry(body=b"\x00\xff bytes", streamed=streamed)
+    bare = msgspec.structs.replace(entry, key=b"n" * 32, usage=None)
+    cache.put(entry)
+    cache.put(bare)
+    await cache.close()
+    for found, put in zip(await reopen(database_url, [entry.key, bare.key]), (entry, bare), strict=True):
+        assert found.created_at == pytest.approx(put.created_at, abs=1e-5)
+        assert found.expires_at == pytest.approx(put.expires_at, abs=1e-5)
+        times = {"created_at": 0, "expires_at": 0}
+        assert msgspec.structs.replace(found, **times) == msgspec.structs.replace(put, **times)
+
+
+async def test_closing_stores_everything(database_url):
+    """What waits when the process ends is stored, more than one batch of it."""
+    cache = ExactCache(database_url, 64 * ROOM)
+    keys = [number.to_bytes(32, "big") for number in range(450)]
+    for key in keys:
+        cache.put(make_entry(key))
+    await cache.close()
+    assert None not in await reopen(database_url, keys)
+
+
+async def test_the_newest_counts(database_url, cache):
+    """An entry replaces the one before it, in memory and in Postgres."""
+    cache.put(make_entry(body=b"old"))
+    cache.put(make_entry(body=b"new"))
+    assert (await cache.find(b"k" * 32)).body == b"new"
+    await cache.close()
+    assert (await reopen(database_url, [b"k" * 32]))[0].body == b"new"
+
+
+async def test_expired_entries_are_not_found(database_url):
+    """An entry whose time is over is not returned by either tier."""
+    cache = ExactCache(database_url, ROOM)
+    cache.put(make_entry(ttl=-1))
+    assert await cache.find(b"k" * 32) is None
+    await cache.close()
+    assert await reopen(database_url, [b"k" * 32]) == [None]
+
+
+async def test_look_ups_at_once_share_a_statement(database_url, cache):
+    """Many look-ups at the same moment are answered together, each with its own entry."""
+    keys = [bytes([number]) * 32 for number in range(50)]
+    writer = ExactCache(database_url, ROOM)
+    for key in keys[::2]:
+        writer.put(make_entry(key, body=key))
+    await writer.close()
+    found = await asyncio.gather(*(cache.find(key) for key in keys * 2))
+    assert [entry and entry.body for entry in found] == [key if i % 2 == 0 else None for i, key in enumerate(keys)] * 2
+
+
+async def test_an_answer_put_in_while_postgres_is_asked(cache):
+    """A look-up that began before the answer was there finds it nevertheless."""
+    looking = asyncio.create_task(cache.find(b"k" * 32))
+    await asyncio.sleep(0)
+    cache.put(make_entry(body=b"just now"))
+    assert (await looking).body == b"just now"
+
+
+async def test_a_caller_that_leaves_does_not_spoil_it_for_others(cache):
+    """A look-up that is given up leaves those who ask for the same alone."""
+    tasks = [asyncio.create_task(cache.find(b"k" * 32)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert results[1:] == [None, None]
+
+
+async def test_without_a_database():
+    """A database that is away makes it a cache of this process alone, quickly."""
+    cache = ExactCache("postgresql://nobody@127.0.0.1:1/none", ROOM)
+    cache.start()
+    started = asyncio.get_running_loop().time()
+    assert await cache.find(b"k" * 32) is None
+    cache.put(make_entry())
+    assert (await cache.find(b"k" * 32)).body == b"{}"
+    assert asyncio.get_running_loop().time() - started < 1
+    await cache.close()
+
+
+async def test_expired_entries_are_deleted(database_url):
+    """Deleting takes the expired entries, so many at a time, and leaves the others."""
+    from app.cache.store import delete_expired
+
+    cache = ExactCache(database_url, ROOM)
+    for number in range(5):
+        cache.put(make_entry(bytes([number]) * 32, ttl=-number if number else 60))
+    await cache.close()
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        assert [await delete_expired(connection, 3) for _ in range(3)] == [3, 1, 0]
+        left = await (await connection.execute("SELECT count(*) FROM cache_entries")).fetchone()
+    assert left == (1,)

@@ -33,6 +33,7 @@ from app.db.watch import SnapshotWatch
 from app.gateway.door import Door
 from app.gateway.parts import Parts
 from app.gateway.routes import Gateway
+from app.gateway.rules import Routing
 from app.health import HEALTH_HANDLERS
 from app.mock.server import MockServer
 from app.openapi.config import OPENAPI
@@ -77,6 +78,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
             flights=Flights(),
             upstream=open_upstream(settings, stack),
             recorder=await open_recorder(settings, catalog, stack),
+            routing=Routing(),
             settings=settings,
         )
         app.state.parts = parts

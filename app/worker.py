@@ -4,11 +4,13 @@ import asyncio
 import logging
 from datetime import timedelta
 
+import psycopg
 from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
 
 from app.analytics.tasks import drop_old_partitions, ensure_partitions
 from app.cache.store import delete_expired
-from app.db.connection import Connection, PatientConnection
+from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.settings import Settings
 from app.start import get_database_url
 
@@ -17,6 +19,9 @@ logger = logging.getLogger("relaycore.worker")
 RESTART_SECONDS = 1.0
 TASK_SECONDS = 60.0
 EXPIRED_PER_TURN = 1000
+NAME = "relaycore"
+AWAY = (ConnectorException, DatabaseAwayError, psycopg.OperationalError)
+CHATTY = ("psycopg.pool", "procrastinate.utils", f"procrastinate.worker.{NAME}")
 
 
 def build_jobs(settings: Settings) -> App:
@@ -61,17 +66,27 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
 
 async def run_worker(settings: Settings) -> None:
     """Work until cancelled. The library's worker may end for any reason, even with success; it is started again."""
+    for name in CHATTY:
+        logging.getLogger(name).addFilter(is_news)
     while True:
         jobs = build_jobs(settings)
         try:
             async with jobs.open_async():
                 await jobs.run_worker_async(
-                    name="relaycore",
+                    name=NAME,
                     concurrency=4,
                     install_signal_handlers=False,
                     delete_jobs="successful",
                     shutdown_graceful_timeout=timedelta(seconds=5).total_seconds(),
                 )
+        except AWAY:
+            logger.warning("The job worker waits for the database")
         except Exception:
-            logger.exception("the job worker stopped; it starts again")
+            logger.exception("The job worker stopped; it starts again")
         await asyncio.sleep(RESTART_SECONDS)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return whether the libraries say more than pages about a database that is away, which we say in a line."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name != CHATTY[0] and not isinstance(error, AWAY)

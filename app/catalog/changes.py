@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.catalog.edit import show_document
 from app.catalog.secrets import Vault
 from app.catalog.store import (
-    find_provider_key,
     get_newest,
+    has_new_key,
     insert_document,
     list_provider_keys,
     lock_config,
@@ -51,14 +51,8 @@ class ConfigChanges:
         lock_config(connection)
         version, current = get_newest(connection)
         document = change(current, version)
-        if without_keys(document) != current or self._has_new_key(connection, document):
+        if without_keys(document) != current or has_new_key(connection, self._vault, document):
             insert_document(connection, document, self._vault, origin=API)
-
-    def _has_new_key(self, connection: Connection, document: ConfigDocument) -> bool:
-        return any(
-            entry.api_key and entry.api_key != find_provider_key(connection, self._vault, name)
-            for name, entry in document.providers.items()
-        )
 
 
 def _show(connection: Connection) -> dict[str, Any]:

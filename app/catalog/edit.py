@@ -64,9 +64,11 @@ def show_document(document: ConfigDocument, version: int, with_keys: frozenset[s
 
 def show_provider(entry: ProviderConfig, *, has_key: bool) -> dict[str, Any]:
     """Return one provider as a client is shown it."""
-    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(entry, api_key=None))
+    shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(entry, api_key=None, api_keys=None))
     return {**shown, "api_key": MASK} if has_key else shown
 
 
 def _unmask(entry: ProviderConfig) -> ProviderConfig:
-    return msgspec.structs.replace(entry, api_key=None) if entry.api_key == MASK else entry
+    if MASK in entry.keys:
+        return msgspec.structs.replace(entry, api_key=None, api_keys=None)
+    return entry

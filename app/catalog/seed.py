@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 import yaml
 
-from app.catalog.types import ConfigDocument, ProviderConfig
+from app.catalog.types import ConfigDocument, ModelConfig, ProviderConfig
 from app.providers.registry import VENDORS, Vendor
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -41,6 +41,8 @@ def check_document(content: object) -> ConfigDocument:
         raise ConfigError(str(error)) from error
     for name, provider in document.providers.items():
         _check_provider(name, provider)
+    for name, model in document.models.items():
+        _check_model(name, model, document)
     return document
 
 
@@ -70,6 +72,14 @@ def _check_provider(name: str, provider: ProviderConfig) -> None:
         raise ConfigError(f"Unknown type {provider.type!r} - at `$.providers.{name}.type`; known: {known}")
     if provider.base_url is None and vendor.name != "mock" and not all(vendor.base_urls.values()):
         raise ConfigError(f"Object missing required field `base_url` - at `$.providers.{name}`")
+    if provider.api_key and provider.api_keys:
+        raise ConfigError(f"Give `api_key` or `api_keys`, not both - at `$.providers.{name}.api_keys`")
+
+
+def _check_model(name: str, model: ModelConfig, document: ConfigDocument) -> None:
+    for index, target in enumerate(model.targets):
+        if target.provider not in document.providers and target.provider != "mock":
+            raise ConfigError(f"Unknown provider {target.provider!r} - at `$.models.{name}.targets[{index}].provider`")
 
 
 def _replace(value: object, environ: Mapping[str, str]) -> object:

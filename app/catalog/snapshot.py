@@ -7,8 +7,8 @@ import msgspec
 
 from app.catalog.prices import PriceBook
 from app.catalog.secrets import SecretUnreadableError, Vault
-from app.catalog.store import PROVIDER_KEY, StoredConfig
-from app.catalog.types import CacheConfig, ProviderConfig
+from app.catalog.store import KEY_SEPARATOR, PROVIDER_KEY, StoredConfig
+from app.catalog.types import CacheConfig, ModelConfig, ProviderConfig, RoutingConfig
 from app.providers.registry import VENDORS, Provider, build_provider
 from app.wire.usage import Usage
 
@@ -19,6 +19,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     providers: Mapping[str, Provider]
     cache: CacheConfig
+    models: Mapping[str, ModelConfig] = {}
+    routing: RoutingConfig = RoutingConfig()
     unreadable: tuple[str, ...] = ()
 
 
@@ -34,7 +36,7 @@ class Catalog:
     def find_cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
         """Return what `usage` costs at a configured provider, in US dollars; None when that is unknown."""
         known = self.current.providers.get(provider)
-        return self.prices.find_cost(known.vendor if known is not None else provider, model, usage)
+        return self.prices.find_cost(known.prices if known is not None else provider, model, usage)
 
     def load(self, stored: StoredConfig) -> None:
         """Take over a stored configuration."""
@@ -49,13 +51,25 @@ def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> 
     for name, entry in entries.items():
         sealed = stored.sealed_keys.get(name)
         try:
-            key = vault.open(PROVIDER_KEY, name, sealed) if sealed is not None else None
+            keys = vault.open(PROVIDER_KEY, name, sealed).split(KEY_SEPARATOR) if sealed is not None else []
         except SecretUnreadableError:
             unreadable.append(name)
             continue
         is_mock = entry.type == "mock" and entry.base_url is None
         base_url = mock_url if is_mock else entry.base_url
-        providers[name] = build_provider(name, VENDORS[entry.type], base_url, "mock" if is_mock else key)
+        providers[name] = build_provider(
+            name,
+            VENDORS[entry.type],
+            base_url,
+            ("mock",) if is_mock else tuple(keys),
+            api_version=entry.api_version,
+            region=entry.region,
+        )
     return Snapshot(
-        version=stored.version, providers=providers, cache=stored.document.cache, unreadable=tuple(unreadable)
+        version=stored.version,
+        providers=providers,
+        cache=stored.document.cache,
+        models=stored.document.models,
+        routing=stored.document.routing,
+        unreadable=tuple(unreadable),
     )

@@ -11,7 +11,7 @@ from app.catalog.seed import read_config_file, read_environment_providers
 from app.catalog.store import (
     find_file_import,
     find_newest_document,
-    find_provider_key,
+    has_new_key,
     insert_document,
     lock_config,
     without_keys,
@@ -40,14 +40,7 @@ def seed_config(connection: Connection, vault: Vault, path: Path | None, environ
             return None
         last, origin = newest[1] if newest is not None else ConfigDocument(), ENVIRONMENT
         document = ConfigDocument(providers={**last.providers, **read_environment_providers(environ)})
-    if last == without_keys(document) and not _has_new_key(connection, vault, document):
+    if last == without_keys(document) and not has_new_key(connection, vault, document):
         return None
     insert_document(connection, document, vault, origin=origin)
     return origin
-
-
-def _has_new_key(connection: Connection, vault: Vault, document: ConfigDocument) -> bool:
-    return any(
-        provider.api_key and provider.api_key != find_provider_key(connection, vault, name)
-        for name, provider in document.providers.items()
-    )

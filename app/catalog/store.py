@@ -12,6 +12,7 @@ from app.db.connection import Connection as HotConnection
 from app.db.tables import config_versions, secrets
 
 PROVIDER_KEY = "provider key"
+KEY_SEPARATOR = "\n"
 
 NEWEST = "SELECT version, document FROM config_versions ORDER BY version DESC LIMIT 1"
 PROVIDER_KEYS = "SELECT name, ciphertext FROM secrets WHERE purpose = %(purpose)s"
@@ -66,8 +67,8 @@ def insert_document(connection: Connection, document: ConfigDocument, vault: Vau
     The caller's transaction makes it all or nothing.
     """
     for name, provider in document.providers.items():
-        if provider.api_key:
-            _upsert_key(connection, vault, name, provider.api_key)
+        if provider.keys:
+            _upsert_key(connection, vault, name, KEY_SEPARATOR.join(provider.keys))
     gone = secrets.c.name.not_in(document.providers) if document.providers else secrets.c.name.is_not(None)
     connection.execute(delete(secrets).where(secrets.c.purpose == PROVIDER_KEY, gone))
     version = connection.execute(select(func.coalesce(func.max(config_versions.c.version), 0) + 1)).scalar_one()
@@ -85,15 +86,25 @@ def find_file_import(connection: Connection) -> ConfigDocument | None:
 
 def without_keys(document: ConfigDocument) -> ConfigDocument:
     """Return `document` with no provider key in it."""
-    bare = {name: msgspec.structs.replace(entry, api_key=None) for name, entry in document.providers.items()}
+    bare = {
+        name: msgspec.structs.replace(entry, api_key=None, api_keys=None) for name, entry in document.providers.items()
+    }
     return msgspec.structs.replace(document, providers=bare)
 
 
-def find_provider_key(connection: Connection, vault: Vault, name: str) -> str | None:
-    """Return the stored key of a provider; SecretUnreadableError when it does not open."""
+def find_provider_keys(connection: Connection, vault: Vault, name: str) -> tuple[str, ...]:
+    """Return the stored keys of a provider; SecretUnreadableError when they do not open."""
     where = (secrets.c.purpose == PROVIDER_KEY) & (secrets.c.name == name)
     sealed = connection.execute(select(secrets.c.ciphertext).where(where)).scalar()
-    return None if sealed is None else vault.open(PROVIDER_KEY, name, sealed)
+    return () if sealed is None else tuple(vault.open(PROVIDER_KEY, name, sealed).split(KEY_SEPARATOR))
+
+
+def has_new_key(connection: Connection, vault: Vault, document: ConfigDocument) -> bool:
+    """Return whether `document` brings keys that are not the stored ones."""
+    return any(
+        entry.keys and entry.keys != find_provider_keys(connection, vault, name)
+        for name, entry in document.providers.items()
+    )
 
 
 def _upsert_key(connection: Connection, vault: Vault, name: str, key: str) -> None:

@@ -1,6 +1,6 @@
 """The configuration document: what an operator may set, with its defaults and bounds."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,19 +12,32 @@ MASK = "********"
 """What is shown in place of a stored secret."""
 
 
-MAPS = frozenset({"providers"})
+MAPS = frozenset({"providers", "models"})
 """The sections with named entries, which are replaced as a whole."""
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^\S+$")]
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One provider. `type` names a vendor row; `base_url` overrides the vendor's.
 
-    `api_key` is only ever read in: it is stored encrypted beside the document and shown masked.
+    `api_key`, or `api_keys` for several that are used in turn, are only ever read in: they are stored encrypted beside
+    the document and shown masked. `api_version` is Azure's, `region` Bedrock's.
     """
 
     type: Name
     base_url: Url | None = None
-    api_key: str | None = None
+    api_key: Annotated[str, Meta(max_length=4096)] | None = None
+    api_keys: Annotated[tuple[str, ...], Meta(max_length=64)] | None = None
+    api_version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")] | None = None
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that are in this entry, whichever field they came in."""
+        given = self.api_keys or ((self.api_key,) if self.api_key else ())
+        return tuple(key for key in given if key)
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,8 +49,54 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_entry_bytes: Annotated[int, Meta(ge=1024, le=64 * 2**20)] = 4 * 2**20
 
 
+class DeploymentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way to answer for a model's name: a provider and the name it knows."""
+
+    provider: Name
+    model: ModelName
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+
+
+class FallbackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names to try in order when a model fails: after any failure, or only after those of one kind."""
+
+    any: Annotated[tuple[ModelName, ...], Meta(max_length=16)] = ()
+    context_window: Annotated[tuple[ModelName, ...], Meta(max_length=16)] = ()
+    content_policy: Annotated[tuple[ModelName, ...], Meta(max_length=16)] = ()
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A name that clients may call: an alias when it has one deployment, a group when it has several."""
+
+    targets: Annotated[tuple[DeploymentConfig, ...], Meta(min_length=1, max_length=64)]
+    strategy: Literal["weighted", "least-latency", "cheapest"] = "weighted"
+    fallbacks: FallbackConfig = FallbackConfig()
+
+
+class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Retries, ejection and the limits of one answer. Times are seconds.
+
+    `retry_budget` is the share of the requests under way that may be retries; `max_wait` the longest Retry-After that
+    is waited for; `first_token` (None: no guard) the time a stream may take to its first event before another
+    deployment is tried; `slow_stream` (None: no guard) the longest silence within one.
+    """
+
+    max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    backoff: Seconds = 0.5
+    max_backoff: Seconds = 8.0
+    max_wait: Annotated[float, Meta(ge=0, le=120)] = 10.0
+    retry_budget: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    eject_after: Annotated[int, Meta(ge=1, le=1000)] = 5
+    eject_seconds: Seconds = 30.0
+    max_ejected: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    first_token: Seconds | None = None
+    slow_stream: Seconds | None = None
+
+
 class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured while running; one document, validated whole."""
 
     providers: dict[Name, ProviderConfig] = {}
+    models: dict[ModelName, ModelConfig] = {}
+    routing: RoutingConfig = RoutingConfig()
     cache: CacheConfig = CacheConfig()

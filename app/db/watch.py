@@ -39,6 +39,7 @@ class SnapshotWatch:
         self._wake = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._away = False
         self.verified_at = -math.inf
 
     @property
@@ -59,6 +60,7 @@ class SnapshotWatch:
             await self.refresh()
         except (DatabaseAwayError, psycopg.Error):
             logger.warning("The database is away; serving begins when it is back")
+            self._away = True
         else:
             if self.verified_at == -math.inf:
                 raise SnapshotError
@@ -115,8 +117,15 @@ class SnapshotWatch:
             self._wake.clear()
             try:
                 await self.refresh()
+                self._note(away=False)
             except (DatabaseAwayError, psycopg.Error):
+                self._note(away=True)
                 await asyncio.sleep(POLL_SECONDS / 4)
+
+    def _note(self, *, away: bool) -> None:
+        if away != self._away:
+            logger.warning("The database is %s", "away; known keys go on for a minute" if away else "back")
+        self._away = away
 
 
 class Listener:

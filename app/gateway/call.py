@@ -18,6 +18,7 @@ class Fields(msgspec.Struct, frozen=True):
     stream: bool | None = None
     stream_options: msgspec.Raw = msgspec.Raw()
     background: bool | None = None
+    prompt_cache_key: str | None = None
     conversation: msgspec.Raw = msgspec.Raw()
 
 

@@ -41,8 +41,11 @@ class Exchange:
     def note_cache_status(self, status: str) -> None:
         """Note what the cache did, for the client and the record."""
         self.trace.row.cache_status = status
-        line = (b"x-aihub-cache-status", status.encode())
-        self.headers = [line, *(other for other in self.headers if other[0] != line[0])]
+        self.set_header(b"x-aihub-cache-status", status.encode())
+
+    def set_header(self, name: bytes, value: bytes) -> None:
+        """Have the answer carry a line, in place of an earlier one of that name."""
+        self.headers = [*(line for line in self.headers if line[0] != name), (name, value)]
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""

@@ -7,6 +7,9 @@ from app.providers.registry import Provider
 from app.wire.http import Headers
 
 ANTHROPIC_VERSION = b"2023-06-01"
+BEARER, AWS = "bearer", "aws"
+AUTH = {Dialect.OPENAI: BEARER, Dialect.ANTHROPIC: "x-api-key"}
+TONGUE_AUTH = {"openai": BEARER, "anthropic": "x-api-key", "gemini": "x-goog-api-key", "bedrock": AWS}
 
 # Ours, the connection's, and what would tell a provider about our users or our house.
 NOT_UP = frozenset(
@@ -109,24 +112,34 @@ def comes_back(name: bytes) -> bool:
     return _remember(_comes_back, name, name in BACK or name.startswith(PREFIXES_BACK))
 
 
-def build_upstream_headers(headers: Headers, sent: Sent, provider: Provider, dialect: Dialect) -> Headers:
-    """Return the header lines of the provider's request: the client's own, and a credential in the dialect's way."""
+def build_upstream_headers(headers: Headers, sent: Sent, provider: Provider, dialect: Dialect, key: str) -> Headers:
+    """Return the header lines of a request in the client's dialect: its own lines, and a credential."""
     lines = [line for line in headers if goes_up(line[0])]
-    lines += build_credential(sent, provider, dialect)
+    lines += build_credential(sent, provider, AUTH[dialect], key)
     if dialect is Dialect.ANTHROPIC and not sent.anthropic_version:
         lines.append((b"anthropic-version", ANTHROPIC_VERSION))
     return lines
 
 
-def build_credential(sent: Sent, provider: Provider, dialect: Dialect) -> Headers:
-    """Return the credential lines: the caller's own where it brought one, else the provider's configured key.
+def build_translated_headers(headers: Headers, sent: Sent, provider: Provider, tongue: str, key: str) -> Headers:
+    """Return the header lines of a request in another dialect: nothing that belongs to the client's own."""
+    lines = [(name, value) for name, value in headers if name == b"user-agent"]
+    lines += [(b"content-type", b"application/json"), *build_credential(sent, provider, TONGUE_AUTH[tongue], key)]
+    if tongue == "anthropic":
+        lines.append((b"anthropic-version", ANTHROPIC_VERSION))
+    return lines
+
+
+def build_credential(sent: Sent, provider: Provider, auth: str, key: str) -> Headers:
+    """Return the credential lines: the caller's own where it brought one, else the provider's configured `key`.
 
     A caller brings its own in `x-relay-upstream-key`, or in the usual headers when the gateway key came in
     `x-relay-api-key`; those then go up as they are.
     """
+    way = provider.auth or auth
     if sent.upstream_key:
-        return _credential(sent.upstream_key.strip(), dialect)
-    return find_own_credential(sent) or (_credential(provider.api_key.encode(), dialect) if provider.api_key else [])
+        return _credential(sent.upstream_key.strip(), way)
+    return find_own_credential(sent) or (_credential(key.encode(), way) if key else [])
 
 
 def find_own_credential(sent: Sent) -> Headers:
@@ -148,7 +161,10 @@ def brings_own_key(sent: Sent) -> bool:
     return bool(sent.upstream_key or find_own_credential(sent))
 
 
-def _credential(key: bytes, dialect: Dialect) -> Headers:
-    if dialect is Dialect.ANTHROPIC:
-        return [(b"x-api-key", key)]
-    return [(b"authorization", b"Bearer " + key)]
+def _credential(key: bytes, auth: str) -> Headers:
+    """Return the lines for a key. What is signed gets its lines when the request is complete."""
+    if auth == AWS:
+        return []
+    if auth == BEARER:
+        return [(b"authorization", b"Bearer " + key)]
+    return [(auth.encode(), key)]

@@ -8,6 +8,7 @@ from app.wire.http import Headers
 
 CACHE_MODES = frozenset({"use", "bypass", "refresh", "only"})
 MAX_TAGS = 32
+MAX_FALLBACKS = 8
 MAX_TAG_LENGTH = 128
 MAX_METADATA_BYTES = 8192
 MAX_TTL_DIGITS = 12
@@ -25,6 +26,7 @@ _NAMES = {
     b"x-relay-metadata": "metadata",
     b"x-relay-timeout": "timeout",
     b"x-relay-upstream-key": "upstream_key",
+    b"x-relay-fallback": "fallback",
     b"x-request-id": "request_id",
     b"x-stainless-retry-count": "retry_count",
     b"x-claude-code-session-id": "session_id",
@@ -53,6 +55,7 @@ class Sent(msgspec.Struct):
     metadata: bytes = b""
     timeout: bytes = b""
     upstream_key: bytes = b""
+    fallback: bytes = b""
     request_id: bytes = b""
     retry_count: bytes = b""
     session_id: bytes = b""
@@ -74,6 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
     metadata: str | None = None
     timeout_seconds: float | None = None
+    fallback: tuple[str, ...] = ()
 
 
 def read_sent(headers: Headers) -> Sent:
@@ -96,7 +100,7 @@ _NOTHING_ASKED = Options()
 
 def read_options(sent: Sent) -> Options:
     """Return the checked options. Raises BadRequestError naming the header that makes no sense."""
-    if not (sent.cache or sent.cache_ttl or sent.tags or sent.metadata or sent.timeout):
+    if not (sent.cache or sent.cache_ttl or sent.tags or sent.metadata or sent.timeout or sent.fallback):
         return _NOTHING_ASKED
     return Options(
         cache=_cache_mode(sent.cache),
@@ -104,6 +108,7 @@ def read_options(sent: Sent) -> Options:
         tags=_tags(sent.tags),
         metadata=_metadata(sent.metadata),
         timeout_seconds=_timeout(sent.timeout),
+        fallback=_fallback(sent.fallback),
     )
 
 
@@ -175,6 +180,13 @@ def _timeout(value: bytes) -> float | None:
     if not 0 < seconds <= 86_400:
         raise BadRequestError("x-relay-timeout must be a positive number of seconds.", param="x-relay-timeout")
     return seconds
+
+
+def _fallback(value: bytes) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in _text(value, "x-relay-fallback").split(",") if name.strip())
+    if len(names) > MAX_FALLBACKS:
+        raise BadRequestError(f"x-relay-fallback takes at most {MAX_FALLBACKS} models.", param="x-relay-fallback")
+    return names
 
 
 def _text(value: bytes, name: str) -> str:

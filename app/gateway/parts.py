@@ -7,6 +7,7 @@ from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
 from app.catalog.snapshot import Catalog
+from app.gateway.rules import Routing
 from app.settings import Settings
 from app.upstream import Upstream
 
@@ -20,4 +21,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     flights: Flights
     upstream: Upstream
     recorder: Recorder
+    routing: Routing
     settings: Settings

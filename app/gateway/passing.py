@@ -1,6 +1,7 @@
 """Paths that we do not read: passed on with authentication and recording, bodies in both directions as they come."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -10,10 +11,11 @@ from app.gateway.batch_links import has_results_url, lead_results
 from app.gateway.body import drain, inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
+from app.gateway.outgoing import build_outgoing
 from app.gateway.parts import Parts
-from app.gateway.pipeline import build_limits, choose_target
+from app.gateway.pipeline import build_limits, choose
 from app.gateway.plan import Target
-from app.gateway.send import build_outgoing, pass_headers, pass_through, read_whole, refuse, send
+from app.gateway.send import pass_headers, pass_through, read_whole, refuse, send
 from app.upstream import Incoming, Outgoing
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -26,11 +28,12 @@ async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> 
     uploads = has_body(call) and b"json" not in call.sent.content_type.lower()
     if has_body(call) and not uploads:
         call = await read_json(call, exchange, parts)
-    target = choose_target(call, exchange, parts.catalog.current)
+    target = choose(call, exchange, parts.catalog.current).targets[0]
     if call.caller.models is not None and call.fields.model is None and call.method not in READING:
         raise ForbiddenError("This API key may only call its models, and this path names none.")
-    exchange.headers.append((b"x-relay-attempts", b"1"))
-    outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
+    exchange.set_header(b"x-relay-attempts", b"1")
+    key = parts.routing.keys.find(target.provider.name, target.provider.api_keys, time.monotonic())
+    outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream), key or "")
     if uploads:
         outgoing = await with_upload(outgoing, call, exchange, parts)
     else:

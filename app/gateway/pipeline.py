@@ -3,26 +3,20 @@
 from app.cache.key import build_key
 from app.catalog.snapshot import Snapshot
 from app.errors import BadGatewayError, BadRequestError, ForbiddenError, RelayError
+from app.gateway.answers import Answered, Answering, Refusal, is_stream
+from app.gateway.attempts import Attempts
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import find_own_credential
 from app.gateway.parts import Parts
-from app.gateway.plan import Target, plan
+from app.gateway.plan import Plan, Target, plan
 from app.gateway.policy import CachePolicy, decide_caching
-from app.gateway.send import (
-    Answer,
-    build_outgoing,
-    end_upstream,
-    forward_stream,
-    send,
-    take_answer,
-)
+from app.gateway.rules import list_targets
+from app.gateway.send import Answer, end_upstream, forward_stream, pass_headers, refuse, take_answer
 from app.gateway.sharing import Keeper, answer_from_cache
 from app.providers.protocol import Endpoint
 from app.settings import UpstreamSettings
-from app.upstream import Incoming, Limits
-
-EVENT_STREAM = b"text/event-stream"
+from app.upstream import Limits
 
 _VISIBLE = bytes(byte if 32 < byte < 127 else ord("?") for byte in range(256))
 
@@ -30,13 +24,13 @@ _VISIBLE = bytes(byte if 32 < byte < 127 else ord("?") for byte in range(256))
 async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> None:
     """Answer a call of an endpoint that we can read."""
     snapshot = parts.catalog.current
-    target = choose_target(call, exchange, snapshot)
+    chosen = choose(call, exchange, snapshot)
     policy = decide_caching(call, snapshot.cache)
     exchange.note_cache_status(policy.status)
     if not policy.active:
-        await forward(call, endpoint, target, exchange, parts)
+        await forward(call, endpoint, chosen, exchange, parts)
         return
-    key = build_call_key(call, endpoint, target)
+    key = build_call_key(call, endpoint, chosen)
     exchange.trace.row.cache_key = key
     exchange.headers.append((b"x-aihub-cache-key", key.hex().encode()))
     if policy.reads and await answer_from_cache(key, call, endpoint, exchange, parts):
@@ -48,67 +42,108 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
             status=504,
             headers=((b"x-should-retry", b"false"),),
         )
-    await lead(key, policy, call, target, exchange, parts)
+    await lead(key, policy, call, chosen, exchange, parts)
 
 
-def choose_target(call: Call, exchange: Exchange, snapshot: Snapshot) -> Target:
-    """Return where the call goes and note it. Raises RelayError when it goes nowhere or the key may not."""
+def choose(call: Call, exchange: Exchange, snapshot: Snapshot) -> Plan:
+    """Return where the call may go and note it. Raises RelayError when it goes nowhere or the key may not."""
     row = exchange.trace.row
-    row.requested_model = call.fields.model
-    row.model = call.fields.model
-    target = plan(call.route, call.fields.model, snapshot.providers)
-    row.provider, row.model = target.provider.name, target.model
+    row.requested_model = row.model = call.fields.model
+    chosen = plan(call.route, call.fields.model, snapshot)
     allowed = call.caller.models
-    if allowed is not None and not {call.fields.model, target.model, f"{row.provider}/{row.model}"} & allowed:
-        raise ForbiddenError("This API key may not use this model.", code="model_not_allowed", param="model")
-    exchange.headers.append((b"x-relay-provider", target.provider.name.encode()))
+    if allowed is not None and call.fields.model not in allowed:
+        names = [{target.model, f"{target.provider.name}/{target.model}"} for target in chosen.targets]
+        if not all(name & allowed for name in names):
+            raise ForbiddenError("This API key may not use this model.", code="model_not_allowed", param="model")
+    note_target(exchange, chosen.targets[0])
+    return chosen
+
+
+def note_target(exchange: Exchange, target: Target) -> None:
+    """Note who answers, for the client and the record."""
+    row = exchange.trace.row
+    row.provider, row.model = target.provider.name, target.model
+    exchange.set_header(b"x-relay-provider", target.provider.name.encode())
     if target.model is not None:
-        exchange.headers.append((b"x-relay-model", _header_text(target.model)))
-    return target
+        exchange.set_header(b"x-relay-model", _header_text(target.model))
 
 
-def build_call_key(call: Call, endpoint: Endpoint, target: Target) -> bytes:
+def build_call_key(call: Call, endpoint: Endpoint, chosen: Plan) -> bytes:
     """Return the cache key of a call; a caller's own provider credential is part of whose answer it is."""
     sent = call.sent
     own = sent.upstream_key or b"\0".join(value for _, value in find_own_credential(sent))
-    headers = (sent.anthropic_version, sent.anthropic_beta, sent.openai_beta, own, (target.model or "").encode())
+    headers = (sent.anthropic_version, sent.anthropic_beta, sent.openai_beta, own)
     try:
-        return build_key(call.caller.scope, target.provider.name, endpoint.name, headers, call.body)
+        return build_key(call.caller.scope, chosen.name, endpoint.name, headers, call.body)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise BadRequestError("The body is not valid JSON: it has text or numbers that cannot be read.") from error
 
 
-async def lead(key: bytes, policy: CachePolicy, call: Call, target: Target, exchange: Exchange, parts: Parts) -> None:
+async def lead(key: bytes, policy: CachePolicy, call: Call, chosen: Plan, exchange: Exchange, parts: Parts) -> None:
     """Make the call for everybody who asks the same meanwhile, and keep its answer."""
     endpoint = call.route.endpoint
     assert endpoint is not None  # noqa: S101 - only endpoints that we read are cached
     flight = parts.flights.open(key, streamed=call.streamed)
-    keeper = Keeper(key=key, policy=policy, call=call, endpoint=endpoint, target=target, parts=parts, flight=flight)
+    keeper = Keeper(key=key, policy=policy, call=call, endpoint=endpoint, parts=parts, flight=flight)
     try:
-        await forward(call, endpoint, target, exchange, parts, keeper)
+        await forward(call, endpoint, chosen, exchange, parts, keeper)
     finally:
         keeper.land(None)
 
 
 async def forward(
-    call: Call, endpoint: Endpoint, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None = None
+    call: Call, endpoint: Endpoint, chosen: Plan, exchange: Exchange, parts: Parts, keeper: Keeper | None = None
 ) -> None:
-    """Send the call to its provider and the answer to the client."""
+    """Have the call answered by one of those that may, and pass the answer on."""
     exchange.watch(keeper.flight.leader_leaves if keeper is not None else _always)
-    exchange.headers.append((b"x-relay-attempts", b"1"))
-    outgoing = build_outgoing(call, target, build_limits(call, parts.settings.upstream))
-    incoming = await send(parts.upstream, outgoing, exchange)
+    outcome = await try_all(call, chosen, exchange, parts)
+    target = outcome.target
+    note_target(exchange, target)
+    exchange.set_header(b"x-relay-attempts", b"%d" % exchange.trace.row.attempts)
+    if isinstance(outcome, Refusal):
+        await pass_refusal(outcome, call, exchange)
+        return
+    incoming = outcome.answer
     try:
-        if call.streamed and incoming.status == 200 and _is_stream(incoming):
-            await forward_streamed(incoming, call, endpoint, exchange, keeper)
+        if call.streamed and incoming.status == 200 and is_stream(incoming.headers):
+            await forward_streamed(incoming, call, endpoint, target, exchange, keeper)
         else:
             await forward_whole(incoming, call, target, exchange, parts, keeper)
     finally:
         incoming.close()
 
 
+async def try_all(call: Call, chosen: Plan, exchange: Exchange, parts: Parts) -> Answered | Refusal:
+    """Try the targets of a plan, and those it falls back to."""
+    snapshot = parts.catalog.current
+    targets, fallbacks = list_targets(chosen, call, snapshot, parts.routing)
+    attempts = Attempts(
+        call,
+        exchange,
+        routing=parts.routing,
+        config=snapshot.routing,
+        upstream=parts.upstream,
+        limits=build_limits(call, parts.settings.upstream),
+    )
+    return await attempts.run(targets, fallbacks)
+
+
+async def pass_refusal(refusal: Refusal, call: Call, exchange: Exchange) -> None:
+    """Tell the client why nothing answered; the provider's own words where they may be shown."""
+    retried = exchange.trace.row.attempts > 1
+    extra = [(b"x-should-retry", b"false")] if retried else []
+    if refusal.error is not None:
+        refusal.error.headers += tuple(extra)
+        raise refusal.error
+    answer = refuse(refusal.status, [*pass_headers(refusal.headers), *extra], refusal.body, call, refusal.target)
+    exchange.trace.succeed(answer.status, None)
+    exchange.trace.row.error_type = "upstream_refused"
+    note_overhead(exchange)
+    await exchange.reply(answer.status, answer.headers, answer.body)
+
+
 async def forward_streamed(
-    incoming: Incoming, call: Call, endpoint: Endpoint, exchange: Exchange, keeper: Keeper | None
+    incoming: Answering, call: Call, endpoint: Endpoint, target: Target, exchange: Exchange, keeper: Keeper | None
 ) -> None:
     """Pass a stream on, and keep it once it is complete."""
     assert endpoint.open_tap is not None  # noqa: S101 - the caller looked
@@ -124,18 +159,16 @@ async def forward_streamed(
     await exchange.finish()
     if keeper is not None and flight is not None:
         answer = Answer(status=200, headers=[STREAM_HEADERS[0]], body=b"", facts=tap.facts())
-        keeper.keep(b"".join(flight.pieces), answer, streamed=True)
+        keeper.keep(b"".join(flight.pieces), answer, target, streamed=True)
     await end_upstream(incoming)
 
 
 async def forward_whole(
-    incoming: Incoming, call: Call, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None
+    incoming: Answering, call: Call, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None
 ) -> None:
     """Pass a whole answer on, and keep it when it is complete."""
-    answer = await take_answer(incoming, call, target, exchange)
+    answer = await take_answer(incoming, call, exchange)
     exchange.trace.succeed(answer.status, answer.facts.usage)
-    if answer.status >= 300:
-        exchange.trace.row.error_type = "upstream_refused"
     note_cost(exchange, target, answer, parts)
     note_overhead(exchange)
     if call.streamed and answer.status == 200:
@@ -143,7 +176,7 @@ async def forward_whole(
     else:
         await exchange.reply(answer.status, answer.headers, answer.body)
     if keeper is not None:
-        keeper.keep(answer.body, answer, streamed=False)
+        keeper.keep(answer.body, answer, target, streamed=False)
 
 
 def to_stream(call: Call, body: bytes) -> bytes:
@@ -183,10 +216,6 @@ def note_cost(exchange: Exchange, target: Target, answer: Answer, parts: Parts) 
 def note_overhead(exchange: Exchange) -> None:
     """Tell the client how long the gateway itself took so far."""
     exchange.headers.append((b"x-relay-overhead-ms", b"%.2f" % exchange.trace.overhead_ms()))
-
-
-def _is_stream(incoming: Incoming) -> bool:
-    return any(name == b"content-type" and EVENT_STREAM in value.lower() for name, value in incoming.headers)
 
 
 def _header_text(text: str) -> bytes:

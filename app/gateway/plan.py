@@ -1,43 +1,95 @@
-"""Where a call goes: from a path and a model's name to a provider, decided without I/O."""
+"""Where a call goes: from a path and a model's name to deployments to try, decided without I/O."""
 
 from collections.abc import Mapping
 
 import msgspec
 
+from app.catalog.snapshot import Snapshot
+from app.catalog.types import FallbackConfig, ModelConfig
 from app.errors import BadRequestError, Dialect, NotFoundError
 from app.gateway.paths import Route
 from app.providers.registry import VENDORS, Provider
 
 DEFAULT = {Dialect.OPENAI: "openai", Dialect.ANTHROPIC: "anthropic"}
+TRANSLATED = frozenset({"chat", "messages", "responses"})
+"""The endpoints whose calls reach providers of any dialect."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider to try, in one of its dialects. `model` is the name it knows, None where the call names none."""
+    """One provider to try. `model` is the name it knows, None where the call names none.
+
+    `dialect` is the provider's where the call goes through in its own dialect; else `tongue` names the chat dialect
+    that it is translated to.
+    """
 
     provider: Provider
     dialect: Dialect
     base_url: str
     model: str | None
+    tongue: str = ""
+    weight: float = 1.0
+
+    @property
+    def deployment(self) -> tuple[str, str]:
+        """What health is kept of."""
+        return self.provider.name, self.model or ""
 
 
-def plan(route: Route, model: str | None, providers: Mapping[str, Provider]) -> Target:
-    """Return where the call goes.
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that may answer a call. `name` is what the answer is kept under: the same for all of them."""
+
+    name: str
+    targets: tuple[Target, ...]
+    strategy: str = "weighted"
+    fallbacks: FallbackConfig = FallbackConfig()
+
+
+def plan(route: Route, model: str | None, snapshot: Snapshot) -> Plan:
+    """Return where the call may go.
 
     Raises NotFoundError when no provider answers to the path or the model, BadRequestError when the one that does
-    speaks another dialect.
+    speaks another dialect and the call cannot be translated.
     """
-    provider, name = _choose(route, model, providers)
-    dialect = route.dialect
-    if dialect not in provider.base_urls and route.endpoint is None:
+    group = snapshot.models.get(model) if route.provider is None and model is not None else None
+    if group is not None and model is not None:
+        return _plan_group(route, model, group, snapshot)
+    provider, name = _choose(route, model, snapshot.providers)
+    target = aim(route, provider, name)
+    return Plan(name=f"{provider.name}/{name or ''}", targets=(target,))
+
+
+def _plan_group(route: Route, model: str, group: ModelConfig, snapshot: Snapshot) -> Plan:
+    targets = tuple(
+        msgspec.structs.replace(aim(route, snapshot.providers[entry.provider], entry.model), weight=entry.weight)
+        for entry in group.targets
+        if entry.provider in snapshot.providers
+    )
+    if not targets:
+        raise NotFoundError(f"No provider of the model {model!r} is usable now.", code="model_not_found", param="model")
+    name = f"{targets[0].provider.name}/{targets[0].model}" if len(targets) == 1 else f"\0{model}"
+    return Plan(name=name, targets=targets, strategy=group.strategy, fallbacks=group.fallbacks)
+
+
+def aim(route: Route, provider: Provider, model: str | None) -> Target:
+    """Return the target that `provider` is for `route`: in the client's dialect where it can be, else translated."""
+    base_url = provider.base_urls.get(route.dialect)
+    endpoint = route.endpoint
+    if base_url is not None and (provider.responses or endpoint is None or endpoint.name != "responses"):
+        return Target(provider=provider, dialect=route.dialect, base_url=base_url, model=model)
+    if endpoint is None and provider.base_urls:
         dialect = next(iter(provider.base_urls))
-    base_url = provider.base_urls.get(dialect)
-    if base_url is None:
-        raise BadRequestError(
-            f"The provider {provider.name!r} does not speak the API of this path; "
-            f"use a path of {' or '.join(dialect.value for dialect in provider.base_urls)}.",
-            code="dialect_not_supported",
+        return Target(provider=provider, dialect=dialect, base_url=provider.base_urls[dialect], model=model)
+    if endpoint is not None and endpoint.name in TRANSLATED:
+        return Target(
+            provider=provider,
+            dialect=route.dialect,
+            base_url=provider.tongue_url,
+            model=model,
+            tongue=provider.tongue,
         )
-    return Target(provider=provider, dialect=dialect, base_url=base_url, model=name)
+    raise BadRequestError(
+        f"The provider {provider.name!r} has nothing that answers this path.", code="dialect_not_supported"
+    )
 
 
 def _choose(route: Route, model: str | None, providers: Mapping[str, Provider]) -> tuple[Provider, str | None]:
@@ -67,6 +119,8 @@ def _owner(dialect: Dialect, model: str, providers: Mapping[str, Provider]) -> P
     vendor = _known_vendor(model)
     if vendor is not None:
         candidates = [provider for provider in candidates if provider.vendor != "mock"]
+    if not candidates and len(providers) == 1 and vendor is None:
+        candidates = list(providers.values())  # the only one, in whatever dialect
     if len(candidates) == 1:
         return candidates[0]
     default = DEFAULT[dialect]

@@ -5,14 +5,15 @@ import asyncio
 import msgspec
 
 from app.cache.flight import Flight
-from app.errors import BadGatewayError, Dialect, UpstreamFailure
-from app.gateway.call import Call, patch_body
+from app.errors import BadGatewayError, UpstreamFailure
+from app.gateway.answers import Answering, find_request_id
+from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
-from app.gateway.headers import brings_own_key, build_upstream_headers, comes_back
+from app.gateway.headers import brings_own_key, comes_back
 from app.gateway.plan import Target
-from app.providers.failure import judge
+from app.providers.failure import find_message, judge, reshape
 from app.providers.protocol import Endpoint, StreamTap
-from app.upstream import Incoming, Limits, Outgoing, Upstream
+from app.upstream import Incoming, Outgoing, Upstream
 from app.wire.http import Headers
 from app.wire.usage import Facts
 
@@ -30,32 +31,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts
 
 
-def build_outgoing(call: Call, target: Target, limits: Limits) -> Outgoing:
-    """Return the provider's request: the client's own bytes, patched only where the gateway has to."""
-    rest = call.route.rest if target.dialect is Dialect.OPENAI else f"v1/{call.route.rest}"
-    query = f"?{call.query.decode('latin-1')}" if call.query else ""
-    return Outgoing(
-        method=call.method,
-        url=f"{target.base_url}/{rest}{query}",
-        headers=build_upstream_headers(call.headers, call.sent, target.provider, target.dialect),
-        body=_patched(call, target),
-        limits=limits,
-    )
-
-
-def _patched(call: Call, target: Target) -> bytes:
-    model = target.model if target.model != call.fields.model else None
-    ask = asks_usage(call, target)
-    return patch_body(call.body, model=model, ask_usage=ask) if model is not None or ask else call.body
-
-
-def asks_usage(call: Call, target: Target) -> bool:
-    """Return whether the stream's usage has to be asked for on the client's behalf."""
-    endpoint = call.route.endpoint
-    takes_option = endpoint is not None and endpoint.name in {"chat", "completions"}
-    return takes_option and call.streamed and call.hides_usage and target.provider.asks_usage
-
-
 def pass_headers(headers: Headers) -> Headers:
     """Return the provider's header lines that go to the client."""
     return [line for line in headers if comes_back(line[0])]
@@ -69,11 +44,11 @@ async def send(upstream: Upstream, outgoing: Outgoing, exchange: Exchange) -> In
     except UpstreamFailure as failure:
         exchange.trace.received()
         raise failure.as_error() from failure
-    exchange.trace.row.upstream_request_id = _request_id(incoming.headers)
+    exchange.trace.row.upstream_request_id = find_request_id(incoming.headers)
     return incoming
 
 
-async def read_whole(incoming: Incoming, exchange: Exchange) -> bytes:
+async def read_whole(incoming: Answering, exchange: Exchange) -> bytes:
     """Return the body of an answer; RelayError when it breaks off or is too large."""
     try:
         return await incoming.read()
@@ -84,29 +59,26 @@ async def read_whole(incoming: Incoming, exchange: Exchange) -> bytes:
         exchange.trace.received()
 
 
-async def take_answer(incoming: Incoming, call: Call, target: Target, exchange: Exchange) -> Answer:
-    """Return a whole answer, good or a refusal that is passed on.
-
-    Raises RelayError for everything else.
-    """
+async def take_answer(incoming: Answering, call: Call, exchange: Exchange) -> Answer:
+    """Return a whole good answer; RelayError when it is none."""
     body = await read_whole(incoming, exchange)
-    headers = pass_headers(incoming.headers)
-    if incoming.status >= 300:
-        return refuse(incoming.status, headers, body, call, target)
     endpoint = call.route.endpoint
     facts = read_facts(endpoint, body) if endpoint is not None else Facts()
-    return Answer(status=incoming.status, headers=headers, body=body, facts=facts)
+    return Answer(status=incoming.status, headers=pass_headers(incoming.headers), body=body, facts=facts)
 
 
 def refuse(status: int, headers: Headers, body: bytes, call: Call, target: Target) -> Answer:
     """Return a provider's refusal as the client may see it, or raise what it gets instead."""
     verdict = judge(status, body, call.route.dialect, own_key=not brings_own_key(call.sent))
-    if verdict.error is not None:
-        verdict.error.headers += tuple(line for line in headers if line[0] != b"content-type")
-        raise verdict.error
-    key = (target.provider.api_key or "").encode()
-    if len(key) >= MIN_SECRET_LENGTH and key in body:
-        body = body.replace(key, b"********")
+    error = verdict.error
+    if error is None and target.tongue:
+        error = reshape(status, find_message(body))  # the words of another dialect
+    if error is not None:
+        error.headers += tuple(line for line in headers if line[0] != b"content-type")
+        raise error
+    for key in map(str.encode, target.provider.api_keys):
+        if len(key) >= MIN_SECRET_LENGTH and key in body:
+            body = body.replace(key, b"********")
     return Answer(status=status, headers=headers, body=body, facts=Facts())
 
 
@@ -119,7 +91,7 @@ def read_facts(endpoint: Endpoint, body: bytes) -> Facts:
         raise BadGatewayError(message, code="upstream_invalid_answer") from error
 
 
-async def forward_stream(incoming: Incoming, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> None:
+async def forward_stream(incoming: Answering, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> None:
     """Pass a stream on as it comes, up to its end marker; `tap` then knows what it said.
 
     Raises RelayError when it broke off or ended without its end marker; what was used until then is noted all the same.
@@ -150,7 +122,7 @@ async def pass_events(exchange: Exchange, headers: Headers, events: bytes) -> No
     await exchange.write(events)
 
 
-async def pass_through(incoming: Incoming, exchange: Exchange) -> int:
+async def pass_through(incoming: Answering, exchange: Exchange) -> int:
     """Pass an answer that we do not read, as it comes, and return its size."""
     size = 0
     try:
@@ -166,7 +138,7 @@ async def pass_through(incoming: Incoming, exchange: Exchange) -> int:
     return size
 
 
-async def end_upstream(incoming: Incoming) -> None:
+async def end_upstream(incoming: Answering) -> None:
     """Read past the end marker, so that the connection can be used again; a provider that dawdles loses it."""
     timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, incoming.close)
     try:
@@ -179,12 +151,5 @@ async def end_upstream(incoming: Incoming) -> None:
         incoming.close()
 
 
-def _length(incoming: Incoming) -> Headers:
+def _length(incoming: Answering) -> Headers:
     return [line for line in incoming.headers if line[0] == b"content-length"]
-
-
-def _request_id(headers: Headers) -> str | None:
-    for name, value in headers:
-        if name in {b"x-request-id", b"request-id"}:
-            return value.decode("latin-1")[:128]
-    return None

@@ -75,11 +75,10 @@ class Keeper(msgspec.Struct, kw_only=True):
     policy: CachePolicy
     call: Call
     endpoint: Endpoint
-    target: Target
     parts: Parts
     flight: Flight
 
-    def keep(self, body: bytes, answer: Answer, *, streamed: bool) -> None:
+    def keep(self, body: bytes, answer: Answer, target: Target, *, streamed: bool) -> None:
         """Store a complete answer and land the flight with it."""
         config = self.parts.catalog.current.cache
         if answer.status != 200 or not answer.facts.complete or len(body) > config.max_entry_bytes:
@@ -89,8 +88,8 @@ class Keeper(msgspec.Struct, kw_only=True):
         entry = Entry(
             key=self.key,
             scope=self.call.caller.scope,
-            provider=self.target.provider.name,
-            model=self.target.model or "",
+            provider=target.provider.name,
+            model=target.model or "",
             endpoint=self.endpoint.name,
             streamed=streamed,
             content_type=next((v.decode("latin-1") for n, v in answer.headers if n == b"content-type"), ""),

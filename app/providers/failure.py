@@ -56,7 +56,7 @@ def judge(status: int, body: bytes, dialect: Dialect, *, own_key: bool) -> Verdi
         return _instead(OverloadedError(message or "The provider is overloaded."))
     if _has_error(body):
         return Verdict(status=status, error=None)
-    return _instead(_reshape(status, message))
+    return _instead(reshape(status, message))
 
 
 def find_message(body: bytes) -> str | None:
@@ -100,7 +100,7 @@ _CLIENT_ERRORS = {
 }
 
 
-def _reshape(status: int, message: str | None) -> RelayError:
+def reshape(status: int, message: str | None) -> RelayError:
     """Return an error of ours for an answer that is in no shape a client reads."""
     if status == OVERLOADED:
         return OverloadedError(message or "The provider is overloaded.", status=OVERLOADED)

@@ -14,6 +14,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     `key_names`: environment variables that hold its key; `url_name` the one that overrides the base URL.
     `keyless`: it answers without a key (local servers). `owns`: how the names of its own models begin.
     `asks_usage`: whether a stream's usage must be asked for by `stream_options` (some refuse the field and send it).
+    `tongue`: the chat dialect that calls of other dialects are translated to, and `tongue_url` where its paths begin,
+    both where they are not simply those of `base_urls`. `auth`: the header its key goes in, where the dialect does not
+    say. `responses`: whether it answers OpenAI's Responses itself. `prices`: its name in the price table.
     """
 
     name: str
@@ -23,6 +26,11 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     keyless: bool = False
     owns: tuple[str, ...] = ()
     asks_usage: bool = True
+    tongue: str = ""
+    tongue_url: str = ""
+    auth: str = ""
+    responses: bool = True
+    prices: str = ""
 
 
 def _openai_like(
@@ -33,6 +41,7 @@ def _openai_like(
     anthropic: str | None = None,
     owns: tuple[str, ...] = (),
     asks_usage: bool = True,
+    responses: bool = True,
 ) -> Vendor:
     urls = {Dialect.OPENAI: base_url}
     if anthropic is not None:
@@ -44,6 +53,7 @@ def _openai_like(
         url_name=key_name.replace("API_KEY", "BASE_URL"),
         owns=owns,
         asks_usage=asks_usage,
+        responses=responses,
     )
 
 
@@ -63,7 +73,14 @@ _ROWS = (
         url_name="ANTHROPIC_BASE_URL",
         owns=("claude-",),
     ),
-    _openai_like("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", owns=_MISTRAL_NAMES, asks_usage=False),
+    _openai_like(
+        "mistral",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        owns=_MISTRAL_NAMES,
+        asks_usage=False,
+        responses=False,
+    ),
     _openai_like("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
     _openai_like(
         "deepseek",
@@ -71,12 +88,42 @@ _ROWS = (
         "DEEPSEEK_API_KEY",
         anthropic="https://api.deepseek.com/anthropic",
         owns=("deepseek-",),
+        responses=False,
     ),
-    _openai_like("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    _openai_like("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", responses=False),
     _openai_like(
         "openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", anthropic="https://openrouter.ai/api"
     ),
     _openai_like("xai", "https://api.x.ai/v1", "XAI_API_KEY", anthropic="https://api.x.ai", owns=("grok-",)),
+    Vendor(
+        name="azure-openai",
+        base_urls={Dialect.OPENAI: ""},
+        key_names=("AZURE_OPENAI_API_KEY",),
+        url_name="AZURE_OPENAI_ENDPOINT",
+        auth="api-key",
+        prices="azure",
+    ),
+    Vendor(
+        name="gemini",
+        base_urls={Dialect.OPENAI: "https://generativelanguage.googleapis.com/v1beta/openai"},
+        key_names=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        url_name="GEMINI_BASE_URL",
+        owns=("gemini-",),
+        tongue="gemini",
+        tongue_url="https://generativelanguage.googleapis.com/v1beta",
+        responses=False,
+        prices="google",
+    ),
+    Vendor(
+        name="bedrock",
+        base_urls={},
+        key_names=("AWS_BEARER_TOKEN_BEDROCK",),
+        url_name="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        tongue="bedrock",
+        tongue_url="https://bedrock-runtime.{region}.amazonaws.com",
+        auth="aws",
+        prices="aws",
+    ),
     Vendor(name="ollama", base_urls={Dialect.OPENAI: "http://127.0.0.1:11434/v1"}, keyless=True),
     Vendor(name="vllm", base_urls={Dialect.OPENAI: "http://127.0.0.1:8000/v1"}, keyless=True),
     Vendor(name="openai-compatible", base_urls={Dialect.OPENAI: ""}, keyless=True),
@@ -88,35 +135,70 @@ VENDORS: Mapping[str, Vendor] = {vendor.name: vendor for vendor in _ROWS}
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider that can be called: a vendor with its address and key in place."""
+    """A provider that can be called: a vendor with its address and keys in place."""
 
     name: str
     vendor: str
     base_urls: Mapping[Dialect, str]
-    api_key: str | None = None
+    api_keys: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
     asks_usage: bool = True
+    tongue: str = ""
+    tongue_url: str = ""
+    auth: str = ""
+    responses: bool = True
+    prices: str = ""
+    api_version: str | None = None
+    region: str | None = None
+
+    @property
+    def api_key(self) -> str | None:
+        """The first key."""
+        return self.api_keys[0] if self.api_keys else None
 
 
-def build_provider(name: str, vendor: Vendor, base_url: str | None, api_key: str | None) -> Provider:
+DEFAULT_REGION = "us-east-1"
+OPENAI_SUFFIX = "/openai"
+
+
+def build_provider(
+    name: str,
+    vendor: Vendor,
+    base_url: str | None,
+    api_keys: tuple[str, ...],
+    *,
+    api_version: str | None = None,
+    region: str | None = None,
+) -> Provider:
     """Return the provider of one configuration entry.
 
     A given base URL stands for the vendor's own. Vendors that speak both dialects keep them apart by the usual rule:
-    OpenAI's base ends in `/v1`, Anthropic's is the same address without it.
+    OpenAI's base ends in `/v1`, Anthropic's is the same address without it; Gemini's OpenAI dialect is below its own.
     """
-    urls = dict(vendor.base_urls)
+    urls, tongue_url = dict(vendor.base_urls), vendor.tongue_url
     if base_url is not None:
-        urls = {dialect: _adapt(base_url, dialect) for dialect in urls}
+        urls = {dialect: _adapt(base_url, dialect, vendor) for dialect in urls}
+        tongue_url = base_url.rstrip("/").removesuffix(OPENAI_SUFFIX) if vendor.tongue else ""
+    tongue = vendor.tongue or ("openai" if Dialect.OPENAI in urls else "anthropic")
     return Provider(
         name=name,
         vendor=vendor.name,
         base_urls=urls,
-        api_key=api_key or None,
+        api_keys=tuple(key for key in api_keys if key),
         owns=vendor.owns,
         asks_usage=vendor.asks_usage,
+        tongue=tongue,
+        tongue_url=tongue_url.replace("{region}", region or DEFAULT_REGION) or urls[Dialect(tongue)],
+        auth=vendor.auth,
+        responses=vendor.responses,
+        prices=vendor.prices or vendor.name,
+        api_version=api_version,
+        region=region,
     )
 
 
-def _adapt(base_url: str, dialect: Dialect) -> str:
+def _adapt(base_url: str, dialect: Dialect, vendor: Vendor) -> str:
     base = base_url.rstrip("/")
+    if vendor.tongue:
+        return base if base.endswith(OPENAI_SUFFIX) else base + OPENAI_SUFFIX
     return base.removesuffix("/v1") if dialect is Dialect.ANTHROPIC else base

@@ -18,6 +18,14 @@ def read_answer(data: bytes) -> Fields:
     return fields
 
 
+def need_text(fields: Fields, key: str) -> str:
+    """Return the string under `key`; ValueError when there is none."""
+    value = fields.get(key)
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{key} is no string")
+
+
 def write_arguments(value: object) -> str:
     """Return the arguments of a tool call as text, an empty object when they are none."""
     try:

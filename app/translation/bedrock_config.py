@@ -118,22 +118,27 @@ def build_tools(call: ChatCall) -> Fields:
     if call.tools and call.parallel_tool_calls is False:
         raise refuse_field(call, "parallel_tool_calls", "Bedrock cannot be held to one tool call at a time.")
     choice = call.tool_choice
-    if choice is not None and choice.kind == "none":
-        if _tells_of_tools(call):
-            raise refuse_field(call, "tool_choice", "Bedrock cannot forbid tools in a conversation that has used them.")
+    kind = choice.kind if choice is not None else "auto"
+    if kind == "none" and _tells_of_tools(call):
+        raise refuse_field(call, "tool_choice", "Bedrock cannot forbid tools in a conversation that has used them.")
+    if not call.tools and kind in {"any", "tool"}:
+        raise refuse_field(call, "tool_choice", "there are no tools to choose from.")
+    if not call.tools or kind == "none":
         return {}
-    if not call.tools:
-        return {}
-    allowed = choice.allowed if choice is not None else None
+    return {"toolConfig": {"tools": _build_specs(call)} | _build_choice(call)}
+
+
+def _build_specs(call: ChatCall) -> list[Fields]:
+    """Return the tools; a choice among some of them leaves out the others, since there is no other way to say it."""
+    allowed = call.tool_choice.allowed if call.tool_choice is not None else None
     if allowed is not None and not {tool.name for tool in call.tools}.issuperset(allowed):
         raise refuse_field(call, "tool_choice", "allows a tool that is not among the tools.")
-    specs = [
+    return [
         spec
         for place, tool in enumerate(call.tools)
         for spec in _build_tool(call, place, tool)
         if allowed is None or tool.name in allowed
     ]
-    return {"toolConfig": {"tools": specs} | _build_choice(call)}
 
 
 def _tells_of_tools(call: ChatCall) -> bool:

@@ -7,7 +7,7 @@ import re
 from app.providers.exact_json import Fields
 from app.translation.anthropic_models import refuses_later_system
 from app.translation.gemini_marks import is_gemini
-from app.translation.turns import Turn, build_arguments, find_media_type, refuse_part, split_system
+from app.translation.turns import Turn, build_arguments, find_media_type, read_texts, refuse_part, split_system
 from app.wire.chat import (
     Audio,
     Cache,
@@ -81,8 +81,10 @@ class _Builder:
         self._names: set[str] = set()
 
     def build_turn(self, turn: Turn) -> Fields:
-        if turn.role == "system" and refuses_later_system(self._call.model):
-            raise refuse_part(self._call, "this model takes system messages only before the first turn.")
+        if turn.role == "system":
+            read_texts(self._call, turn.parts, "system messages")
+            if refuses_later_system(self._call.model):
+                raise refuse_part(self._call, "this model takes system messages only before the first turn.")
         return {"role": turn.role, "content": [block for part in turn.parts for block in self._build(part)]}
 
     def build_text(self, part: Text) -> list[Fields]:

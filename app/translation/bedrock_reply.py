@@ -4,7 +4,7 @@ import time
 
 from app.providers.exact_json import Fields, get_fields, get_items, is_fields
 from app.providers.usage import read_count, read_tier
-from app.translation.answers import read_answer, write_arguments
+from app.translation.answers import need_text, read_answer, write_arguments
 from app.translation.bedrock_frames import Frame
 from app.wire.chat import ChatReply, Choice, Failed, Finish, Part, Text, Thinking, ToolUse
 from app.wire.ids import make_uuid7
@@ -39,9 +39,9 @@ _KINDS = {
 def parse_chat(body: bytes) -> ChatReply:
     """Return a whole answer. Converse tells neither its id nor its model: the id is ours, the model is ""."""
     fields = read_answer(body)
-    reason, usage = fields.get("stopReason"), read_usage(fields.get("usage"))
-    message = get_fields(fields, "output").get("message")
-    if not isinstance(reason, str) or not is_fields(message):
+    reason, usage = need_text(fields, "stopReason"), read_usage(fields.get("usage"))
+    message = get_fields(get_fields(fields, "output"), "message")
+    if "content" not in message:
         raise ValueError("no message")
     if (broken := find_breakage(reason)) is not None:
         raise ValueError(broken)
@@ -96,10 +96,7 @@ def _read_block(block: Fields) -> list[Part]:
 
 def read_use(use: Fields, arguments: str) -> ToolUse:
     """Return a tool call; ValueError without its id or its name."""
-    identifier, name = use.get("toolUseId"), use.get("name")
-    if not isinstance(identifier, str) or not isinstance(name, str):
-        raise ValueError("a tool call without an id or a name")  # noqa: TRY004 - bad input from outside
-    return ToolUse(id=identifier, name=name, arguments=arguments)
+    return ToolUse(id=need_text(use, "toolUseId"), name=need_text(use, "name"), arguments=arguments)
 
 
 def _read_reasoning(reasoning: Fields) -> Thinking:

@@ -9,8 +9,6 @@ import msgspec
 
 from app.wire.http import Headers
 
-SERVICE = "bedrock"
-
 _SIGNED = frozenset({b"host", b"content-type"})
 """Lines that are part of the signature besides x-amz-…: those that nothing on the way changes."""
 
@@ -18,12 +16,16 @@ _REPLACED = frozenset({b"authorization", b"x-amz-date", b"x-amz-security-token",
 
 
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An AWS access key; `session_token` belongs to temporary ones."""
+    """An AWS access key; `session_token` belongs to temporary ones.
+
+    `service` is what the endpoint is called in signatures: "bedrock-mantle" is the one that speaks Anthropic's own API.
+    """
 
     access_key: str
     secret_key: str
     region: str
     session_token: str | None = None
+    service: str = "bedrock"
 
 
 class BearerKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +93,7 @@ def _find(module: str, name: str) -> Any:
 
 def _open_signer(key: AccessKey) -> _Signer:
     credentials = _find("credentials", "Credentials")(key.access_key, key.secret_key, key.session_token)
-    return cast("_Signer", _find("auth", "SigV4Auth")(credentials, SERVICE, key.region))
+    return cast("_Signer", _find("auth", "SigV4Auth")(credentials, key.service, key.region))
 
 
 def _build_request(method: str, url: str, headers: dict[str, str], body: bytes) -> _Request:

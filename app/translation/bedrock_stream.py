@@ -5,7 +5,7 @@ import time
 from app.errors import UpstreamFailure
 from app.providers.exact_json import Fields, get_fields, is_fields
 from app.providers.usage import read_tier
-from app.translation.answers import PartFeed, read_answer
+from app.translation.answers import PartFeed, need_text, read_answer
 from app.translation.bedrock_frames import Frame, FrameBuffer
 from app.translation.bedrock_reply import (
     find_breakage,
@@ -83,9 +83,7 @@ class ConverseReader:
         return self._parts.add_part(Thinking(redacted=redacted)) if redacted is not None else []
 
     def _read_stop(self, fields: Fields) -> list[Event]:
-        reason = fields.get("stopReason")
-        if not isinstance(reason, str):
-            raise ValueError("no reason for the end")  # noqa: TRY004 - bad input from outside
+        reason = need_text(fields, "stopReason")
         broken = find_breakage(reason)
         if broken is not None:
             return [Failed(message=broken)]

@@ -5,7 +5,7 @@ import time
 
 from app.providers.exact_json import Fields, as_list, get_fields, get_index, get_items, is_fields, write_exact
 from app.providers.usage import read_count, read_tier
-from app.translation.answers import PartFeed, collect_parts, read_answer, write_arguments
+from app.translation.answers import PartFeed, collect_parts, need_text, read_answer, write_arguments
 from app.translation.gemini_marks import SIGNATURE
 from app.wire.chat import ChatReply, Choice, Event, Failed, Finish, Json, ToolUse
 from app.wire.ids import make_uuid7
@@ -74,9 +74,7 @@ def is_blocked(fields: Fields) -> bool:
 def _read_choice(name: str, candidate: Fields) -> Choice:
     pieces = Pieces(f"{name}/{get_index(candidate)}")
     events = pieces.add(candidate) + pieces.parts.end()
-    reason = candidate.get("finishReason")
-    if not isinstance(reason, str):
-        raise ValueError("a candidate without a reason for its end")  # noqa: TRY004 - bad input, not a wrong call
+    reason = need_text(candidate, "finishReason")
     broken = find_breakage(reason)
     if broken is not None:
         raise ValueError(broken)
@@ -130,13 +128,10 @@ class Pieces:
         return self.parts.sign(SIGNATURE + signature) if signature else []
 
     def _add_call(self, call: Fields, signature: str | None) -> list[Event]:
-        name = call.get("name")
-        if not isinstance(name, str):
-            raise ValueError("a function call without a name")  # noqa: TRY004 - bad input from outside
         self.called = True
         use = ToolUse(
             id=read_tier(call.get("id")) or self._make_call_id(),
-            name=name,
+            name=need_text(call, "name"),
             arguments=write_arguments(call.get("args")),
             signature=signature,
         )

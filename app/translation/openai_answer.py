@@ -5,6 +5,9 @@ from app.translation.openai_thinking import write_thinking_block
 from app.translation.openai_words import wants_function_call, write_finish, write_tier, write_usage
 from app.wire.chat import ChatCall, ChatReply, Choice, Refusal, Text, Thinking, ToolUse
 
+NOTHING = {False: "{}", True: ""}
+"""The arguments of a call without any: of a function, of a custom tool."""
+
 
 def write_reply(reply: ChatReply, call: ChatCall) -> bytes:
     """Return the body of the answer to `call`."""
@@ -42,9 +45,9 @@ def _write_message(choice: Choice, call: ChatCall) -> Fields:
     message["refusal"] = "".join(refusals) if refusals else None
     message |= _write_thinking([part for part in choice.parts if isinstance(part, Thinking)])
     if calls and wants_function_call(call):
-        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
+        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or NOTHING[False]}
     elif calls:
-        message["tool_calls"] = [write_call(use) for use in calls]
+        message["tool_calls"] = [write_call(use, use.arguments or NOTHING[use.custom]) for use in calls]
     return message
 
 
@@ -59,11 +62,11 @@ def _write_thinking(parts: list[Thinking]) -> Fields:
     return fields
 
 
-def write_call(use: ToolUse) -> Fields:
+def write_call(use: ToolUse, arguments: str) -> Fields:
     """Return a tool call; a thought signature stands where Google's OpenAI endpoint puts it."""
     kind = "custom" if use.custom else "function"
     text = "input" if use.custom else "arguments"
-    call: Fields = {"id": use.id, "type": kind, kind: {"name": use.name, text: use.arguments}}
+    call: Fields = {"id": use.id, "type": kind, kind: {"name": use.name, text: arguments}}
     if use.signature is not None:
         call["extra_content"] = {"google": {"thought_signature": use.signature}}
     return call

@@ -25,7 +25,7 @@ _OWN = frozenset({
 _HINTS = frozenset({"client_metadata", "diagnostics", "user_profile_id"})
 _DEFAULTS = {"modalities": b'["text"]'}
 _TIERS = {"standard_only": "default"}
-_BUDGETS = ((4096, "low"), (16384, "medium"))
+_BUDGETS = ((2048, "low"), (8192, "medium"))
 
 
 def name_limit_field(model: str) -> str:

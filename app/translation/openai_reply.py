@@ -43,7 +43,7 @@ def read_calls(said: shapes.Said) -> list[ToolUse]:
     calls = list(said.tool_calls or ())
     if said.function_call is not None:
         calls.append(shapes.Call(function=said.function_call))
-    return [read_call(call, read_arguments(call)) for call in calls]
+    return [read_call(call, read_arguments(call) or ("" if call.custom else "{}")) for call in calls]
 
 
 def read_arguments(call: shapes.Call) -> str:

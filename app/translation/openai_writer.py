@@ -3,7 +3,7 @@
 from app.errors import Dialect, RelayError, write_error_event
 from app.providers.exact_json import Fields, write_exact
 from app.providers.sse import write_event
-from app.translation.openai_answer import write_call
+from app.translation.openai_answer import NOTHING, write_call
 from app.translation.openai_thinking import write_thinking_block
 from app.translation.openai_words import wants_function_call, write_finish, write_usage
 from app.wire.chat import (
@@ -29,15 +29,16 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class _Choice:
-    """What is known of a choice: its parts under way, how many calls and blocks of thinking it had."""
+    """What is known of a choice: its parts under way, calls without arguments so far, and how much it had of each."""
 
-    __slots__ = ("begun", "blocks", "calls", "parts", "refused", "thoughts")
+    __slots__ = ("begun", "blocks", "calls", "parts", "refused", "silent", "thoughts")
 
     def __init__(self) -> None:
         self.begun = False
         self.refused = False
         self.blocks = 0
         self.calls = 0
+        self.silent: set[int] = set()
         self.parts: dict[int, tuple[Text | ToolUse | Thinking | Refusal, int]] = {}
         self.thoughts: dict[int, tuple[list[str], list[str]]] = {}
 
@@ -117,6 +118,7 @@ class OpenAIStreamWriter:
         choice.parts[event.index] = part, number
         if isinstance(part, ToolUse):
             choice.calls += 1
+            choice.silent |= {event.index} if not part.arguments else set()
             return self._begin_call(event.choice, part, number)
         if isinstance(part, Thinking):
             signed = [part.signature] if part.signature is not None else []
@@ -126,7 +128,7 @@ class OpenAIStreamWriter:
 
     def _begin_call(self, index: int, use: ToolUse, number: int) -> bytes:
         if not wants_function_call(self._call):
-            return self._write_delta(index, {"tool_calls": [{"index": number, **write_call(use)}]})
+            return self._write_delta(index, {"tool_calls": [{"index": number, **write_call(use, use.arguments)}]})
         if number > 0:
             return b""
         return self._write_delta(index, {"function_call": {"name": use.name, "arguments": use.arguments}})
@@ -141,6 +143,7 @@ class OpenAIStreamWriter:
         if not event.text and event.logprobs is None:
             return b""
         if isinstance(part, ToolUse):
+            choice.silent.discard(event.index)
             return self._continue_call(event, part, number)
         return self._write_delta(event.choice, {_field_of(part): event.text}, event.logprobs)
 
@@ -152,7 +155,11 @@ class OpenAIStreamWriter:
 
     def _end_part(self, event: PartEnd) -> bytes:
         choice = self._choices[event.choice]
-        part, _ = choice.parts.pop(event.index)
+        part, number = choice.parts.pop(event.index)
+        if isinstance(part, ToolUse):
+            nothing = Delta(index=event.index, choice=event.choice, text=NOTHING[part.custom])
+            silent = event.index in choice.silent and nothing.text
+            return self._continue_call(nothing, part, number) if silent else b""
         if not isinstance(part, Thinking):
             return b""
         texts, signatures = choice.thoughts.pop(event.index)

@@ -144,11 +144,11 @@ class ReasoningItem:
             ("response.reasoning_summary_part.done", here | {"part": part}),
         ]
 
-    def build(self, status: str) -> Fields:  # noqa: ARG002 - a reasoning item has no status of its own
+    def build(self, status: str) -> Fields:
         """Return the item as it stands."""
         summary = [self._build_part()] if self._text else []
         item: Fields = {"id": self._place["item_id"], "type": "reasoning", "summary": summary}
-        return item | {"encrypted_content": write_seal(self._seal)}
+        return item | {"status": status, "encrypted_content": write_seal(self._seal)}
 
     def _here(self) -> Fields:
         return self._place | {"summary_index": 0}

@@ -2,7 +2,10 @@
 
 from app.providers.exact_json import Fields
 from app.translation.responses_items import CallItem, MessageItem, Notice, OpenItem, ReasoningItem
-from app.wire.chat import Delta, Json, Part, Refusal, Text, Thinking, ToolUse
+from app.wire.chat import Delta, Json, Refusal, Text, Thinking, ToolUse
+
+Said = Text | Refusal | ToolUse | Thinking
+"""What items are made of; a response has none for other parts."""
 
 
 class Output:
@@ -19,8 +22,8 @@ class Output:
         self._calls: set[str] = set()
         self._ids: set[str] = set()
 
-    def start(self, part: Part) -> list[Notice]:
-        """Return the events of a part that begins; parts that no answer holds have none."""
+    def start(self, part: Said) -> list[Notice]:
+        """Return the events of a part that begins."""
         match part:
             case Text() | Refusal():
                 return self._start_message(part)
@@ -29,8 +32,6 @@ class Output:
             case Thinking():
                 notices = self._open(ReasoningItem(self._place("rs", part.id), part))
                 return notices + self.grow(Delta(index=0, text=part.text))
-            case _:
-                return []
 
     def grow(self, delta: Delta) -> list[Notice]:
         """Return the events of more of the open part."""
@@ -49,7 +50,7 @@ class Output:
         self.items.append(item)
         return [("response.output_item.done", {"output_index": place, "item": item})]
 
-    def add(self, part: Part, logprobs: Json | None = None) -> None:
+    def add(self, part: Said, logprobs: Json | None = None) -> None:
         """Add a whole part."""
         self.start(part)
         self.grow(Delta(index=0, logprobs=logprobs))

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from app.providers.exact_json import Fields, write_exact
-from app.translation.responses_output import Output
-from app.wire.chat import ChatCall, ChatReply, Choice, Finish
+from app.translation.responses_output import Output, Said
+from app.wire.chat import ChatCall, ChatReply, Choice, Finish, Text
 from app.wire.ids import make_uuid7
 from app.wire.usage import Usage
 
@@ -128,8 +128,12 @@ def write_reply(reply: ChatReply, call: ChatCall) -> bytes:
     head = build_head(reply.id, reply.model, reply.created)
     choice = reply.choices[0] if reply.choices else Choice()
     output = Output(head.stem)
-    for place, part in enumerate(choice.parts):
-        output.add(part, choice.logprobs if place == 0 else None)
+    logprobs = choice.logprobs
+    for part in choice.parts:
+        if not isinstance(part, Said):
+            continue
+        output.add(part, logprobs if isinstance(part, Text) else None)
+        logprobs = None if isinstance(part, Text) else logprobs
     status, _ = find_status(choice.finish, refused=output.refused)
     output.finish(status)
     return write_exact(build_end(call, head, choice.finish, output, reply.usage, reply.service_tier))

@@ -12,7 +12,7 @@ from app.catalog.secrets import SecretUnreadableError, Vault
 from app.catalog.seed import ConfigError, check_document, read_config_file, read_environment_providers
 from app.catalog.snapshot import Snapshot, build_snapshot
 from app.catalog.start import seed_config
-from app.catalog.store import find_newest_document, find_provider_key, load_config
+from app.catalog.store import find_newest_document, find_provider_keys, load_config
 from app.db.engine import open_blocking_engine
 from app.errors import Dialect
 
@@ -120,7 +120,7 @@ async def test_keys_of_the_environment_are_followed(connection: Connection, data
     assert seed_config(connection, VAULT, None, {"OPENAI_API_KEY": "sk-second"}) == "environment"
     connection.commit()
     assert (await snapshot(database_url)).providers["openai"].api_key == "sk-second"
-    assert find_provider_key(connection, VAULT, "openai") == "sk-second"
+    assert find_provider_keys(connection, VAULT, "openai") == ("sk-second",)
     text = str(connection.exec_driver_sql("SELECT c, s FROM config_versions c, secrets s").all())
     assert "sk-first" not in text
     assert "sk-second" not in text

@@ -132,10 +132,15 @@ def find_children(pid: int) -> list[int]:
     return [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def read_rss_mb(pid: int) -> float:
-    """Return the resident memory of a process."""
+def read_rss_mb(pid: int, line: str = "VmRSS") -> float:
+    """Return the resident memory of a process; with `VmHWM` the most it was since `forget_peak`."""
     text = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
+    return int(re.search(rf"{line}:\s+(\d+)", text)[1]) / 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Have the peak of the resident memory counted from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def count_fds(pid: int | str = "self") -> int:

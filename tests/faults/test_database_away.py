@@ -106,7 +106,7 @@ def frozen(postgres: EmbeddedPostgres, root: Path) -> Iterator[None]:
             os.kill(one, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("away", "seconds"), [(stopped, 2), (killed, 2), (frozen, 6)])
+@pytest.mark.parametrize(("away", "seconds"), [(stopped, 2), (killed, 2), (frozen, 5.5)])
 def test_requests_go_on_without_postgres(gateway, postgres, folder, away, seconds):
     """While Postgres is away every answer comes within a second: known keys are served, unknown ones get a 503.
 

@@ -33,6 +33,12 @@ def find_url(folder: Path) -> str:
     return f"postgresql://postgres@/relaycore?host={socket}"
 
 
+@pytest.fixture
+def outside(database_url):
+    """The environment of a gateway on a Postgres of its operator."""
+    return {"DATABASE_URL": database_url, "RELAYCORE_SECRET_KEY": SECRET_KEY, "RELAYCORE_ADMIN_KEY": ADMIN_KEY}
+
+
 def find_secrets(folder: Path, *keys: str) -> list[str]:
     """Return where keys, or what is secret of them, are found: in the tables or in a file of the installation."""
     words = [part.encode() for key in keys for part in (key, key.rsplit("-", 1)[1])]
@@ -48,10 +54,8 @@ def test_the_life_of_an_installation(serve, folder):
     with first.client(key) as client:
         answers = [client.post("/v1/chat/completions", json=chat("keep this"), headers=CACHED) for _ in range(2)]
     assert [one.headers["x-aihub-cache-status"] for one in answers] == ["miss", "hit"]
-    assert first.stop(signal.SIGINT)[0] == 0, first.said
-    assert "Stopped." in first.said
+    assert first.stop(signal.SIGINT)[0] == 0
     wait_until(lambda: not find_started(folder))
-
     second = serve().wait_until_ready()
     assert second.keys == []
     with second.client(key) as client:
@@ -60,10 +64,8 @@ def test_the_life_of_an_installation(serve, folder):
     with psycopg.connect(find_url(folder)) as connection:
         wait_until(lambda: connection.execute("SELECT count(*) FROM requests").fetchone()[0] == 4)
         wait_until(lambda: connection.execute("SELECT count(*) FROM cache_entries").fetchone()[0] == 2)
-    second.process.kill()
-    second.process.wait()
+    second.kill()
     wait_until(lambda: not find_started(folder))
-
     third = serve().wait_until_ready()
     with third.client(key) as client, psycopg.connect(find_url(folder)) as connection:
         assert client.post("/v1/chat/completions", json=chat("more"), headers=CACHED).headers["age"]
@@ -71,11 +73,11 @@ def test_the_life_of_an_installation(serve, folder):
         assert client.get("/v1/models", headers={"authorization": f"Bearer {admin_key}"}).status_code == 200
     assert not find_secrets(folder, admin_key, key)
     status, seconds = third.stop(signal.SIGTERM)
-    assert status == 0, third.said
+    assert status == 0
     wait_until(lambda: not find_started(folder))
-    note(f"first start {first.seconds_to_start:.2f} s, later {second.seconds_to_start:.2f} s,")
-    note(f"after kill -9 {third.seconds_to_start:.2f} s, stop {seconds:.2f} s")
     assert "Traceback" not in first.said + second.said + third.said
+    starts = ", ".join(f"{one.seconds_to_start:.2f}" for one in (first, second, third))
+    note(f"first start, a later one and one after kill -9 took {starts} s, the stop {seconds:.2f} s")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; others have run the test above")
@@ -96,9 +98,9 @@ def test_an_ordinary_user_starts_and_stops_it(serve, folder):
     wait_until(lambda: not find_started(home))
 
 
-def test_the_lines_to_paste_work(serve, folder):
+def test_the_lines_to_paste_work(serve, outside):
     """Each of the three lines of the greeting, pasted into a shell, prints the model's answer."""
-    one = serve().wait_until_ready()
+    one = serve(**outside).wait_until_ready()
     lines = one.said.split("Three lines to paste:\n")[1].splitlines()
     python = Path(COMMAND[0]).parent
     for line in lines[:3]:
@@ -157,12 +159,6 @@ def test_a_killed_postgres_comes_back(serve, folder):
     assert one.client(made).post("/v1/chat/completions", json=chat("new key")).status_code == 200
     assert one.stop()[0] == 0
     note(f"postmaster killed: back after {back:.2f} s, slowest of {sent} requests {slowest * 1000:.0f} ms")
-
-
-@pytest.fixture
-def outside(database_url):
-    """The environment of a gateway on a Postgres of its operator."""
-    return {"DATABASE_URL": database_url, "RELAYCORE_SECRET_KEY": SECRET_KEY, "RELAYCORE_ADMIN_KEY": ADMIN_KEY}
 
 
 def test_several_processes(serve, folder, outside):

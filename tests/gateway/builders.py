@@ -11,11 +11,13 @@ from app.providers.registry import VENDORS, Provider, build_provider
 from app.wire.http import Headers
 
 NOBODY = UUID(int=1)
-MOCK = build_provider("mock", VENDORS["mock"], "http://mock/v1", "mock")
-OPENAI = build_provider("openai", VENDORS["openai"], None, "sk-openai")
-ANTHROPIC = build_provider("anthropic", VENDORS["anthropic"], None, "sk-ant")
-MISTRAL = build_provider("mistral", VENDORS["mistral"], None, "sk-mistral")
-LOCAL = build_provider("local", VENDORS["openai-compatible"], "http://10.0.0.5:8000/v1/", None)
+MOCK = build_provider("mock", VENDORS["mock"], "http://mock/v1", ("mock",))
+OPENAI = build_provider("openai", VENDORS["openai"], None, ("sk-openai",))
+ANTHROPIC = build_provider("anthropic", VENDORS["anthropic"], None, ("sk-ant",))
+MISTRAL = build_provider("mistral", VENDORS["mistral"], None, ("sk-mistral",))
+LOCAL = build_provider("local", VENDORS["openai-compatible"], "http://10.0.0.5:8000/v1/", ())
+GEMINI = build_provider("gemini", VENDORS["gemini"], None, ("g",))
+BEDROCK = build_provider("bedrock", VENDORS["bedrock"], None, ("a:b",), region="eu-central-1")
 BOTH: dict[str, Provider] = {"openai": OPENAI, "anthropic": ANTHROPIC}
 
 

@@ -69,7 +69,7 @@ CASES = [
 @pytest.mark.parametrize(("lines", "provider", "dialect", "credential"), CASES, ids=range(len(CASES)))
 def test_credentials(lines, provider, dialect, credential):
     """The caller's own credential goes up where it brought one, else the provider's; a gateway key never does."""
-    built = build_upstream_headers(lines, read_sent(lines), provider, dialect)
+    built = build_upstream_headers(lines, read_sent(lines), provider, dialect, provider.api_key or "")
     version = [(b"anthropic-version", b"2023-06-01")] if dialect is ANTHRO else []
     assert built == credential + version
     assert brings_own_key(read_sent(lines)) is (credential not in ([], [UP], [(b"x-api-key", b"sk-ant")]))
@@ -78,5 +78,5 @@ def test_credentials(lines, provider, dialect, credential):
 def test_the_clients_version_is_kept():
     """The version is added only where it is missing."""
     lines = [(b"anthropic-version", b"2099-01-01"), (b"x-api-key", b"rk-ours")]
-    built = build_upstream_headers(lines, read_sent(lines), ANTHROPIC, ANTHRO)
+    built = build_upstream_headers(lines, read_sent(lines), ANTHROPIC, ANTHRO, "sk-ant")
     assert [line for line in built if line[0] == b"anthropic-version"] == [lines[0]]

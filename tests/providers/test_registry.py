@@ -41,9 +41,9 @@ def test_model_names_have_one_owner():
 )
 def test_addresses(vendor, url, urls):
     """A given base URL stands for the vendor's own; Anthropic's begins before the version."""
-    assert build_provider("x", VENDORS[vendor], url, "").base_urls == urls
+    assert build_provider("x", VENDORS[vendor], url, ()).base_urls == urls
 
 
 def test_an_empty_key_is_none():
     """An empty key is no key."""
-    assert build_provider("x", VENDORS["openai"], None, "").api_key is None
+    assert build_provider("x", VENDORS["openai"], None, ()).api_key is None

@@ -1,4 +1,4 @@
-"""Canonical calls from the samples of the pages docs/translation/to-*.md, and the pages' rows."""
+"""Canonical calls from the samples of the pages docs/translation/to-*.md, the pages' rows, and any messages."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
+from hypothesis import strategies as st
 
 from app.errors import BadRequestError
 from app.wire.chat import ChatCall, Format, Message, Text, Tool
@@ -71,3 +72,35 @@ def check_row(build: Callable[[ChatCall], bytes], model: str, sample: str, outco
     else:
         assert outcome.startswith("**dropped**")
     assert show(build(call)) == plain
+
+
+_words = st.text(max_size=8)
+_sources = st.fixed_dictionaries(
+    {}, optional={"url": _words, "data": _words, "text": _words, "file_id": _words, "media_type": _words}
+)
+_flat: list[st.SearchStrategy[dict[str, Any]]] = [
+    st.fixed_dictionaries({"type": st.just("text"), "text": _words}),
+    st.fixed_dictionaries({"type": st.just("image"), "source": _sources}),
+    st.fixed_dictionaries({"type": st.just("document"), "source": _sources}, optional={"name": _words}),
+    st.fixed_dictionaries({"type": st.just("audio"), "data": _words, "format": _words}),
+    st.fixed_dictionaries({"type": st.just("refusal"), "text": _words}),
+    st.fixed_dictionaries({"type": st.just("thinking")}, optional={"text": _words, "signature": _words}),
+    st.fixed_dictionaries(
+        {"type": st.just("tool_use"), "id": _words, "name": _words, "arguments": st.sampled_from(["", "{}", "[", "1"])}
+    ),
+]
+_parts = st.one_of(
+    *_flat,
+    st.fixed_dictionaries(
+        {"type": st.just("tool_result"), "tool_use_id": _words, "parts": st.lists(st.one_of(_flat), max_size=2)}
+    ),
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "developer", "user", "assistant"]),
+            "parts": st.lists(_parts, max_size=4),
+        }
+    ),
+    max_size=5,
+)

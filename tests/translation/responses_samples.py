@@ -68,7 +68,7 @@ REPLIES: dict[str, ChatReply] = {
     "filtered": build_reply(Text(text="One."), finish="content_filter"),
     "stopped": build_reply(Text(text="One."), finish="refusal"),
     "paused": build_reply(Text(text="One."), finish="pause"),
-    "logprobs": build_reply(Text(text="Hi"), logprobs=LOGPROBS),
+    "logprobs": build_reply(THOUGHT, Text(text="Hi"), logprobs=LOGPROBS),
     "named thinking": build_reply(*(Thinking(text="a", id="rs_x"), Thinking(text="b", id="rs_x"))),
 }
 
@@ -82,7 +82,7 @@ def list_events(reply: ChatReply, size: int = 3) -> Iterator[Event]:
         text, signature = getattr(part, field), part.signature if isinstance(part, Thinking) else None
         start = msgspec.structs.replace(part, **{field: ""}, **({"signature": None} if signature else {}))
         yield PartStart(index=index, part=start)
-        logprobs = choice.logprobs if index == 0 else None
+        logprobs = choice.logprobs if isinstance(part, Text) else None
         for place in range(0, len(text), size):
             yield Delta(index=index, text=text[place : place + size], logprobs=logprobs)
             logprobs = None

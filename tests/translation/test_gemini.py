@@ -6,12 +6,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from app.errors import BadRequestError
 from app.translation.gemini import GEMINI_PROVIDER
 from app.wire.chat import ChatCall, Message, Part
-from tests.translation.canonical_calls import build_call, check_row, list_rows, show
+from tests.translation.canonical_calls import MESSAGES, build_call, check_row, list_rows, show
 
 MODEL = "gemini-2.5-pro"
 ROWS = list_rows("to-gemini.md")
@@ -72,38 +71,6 @@ def test_a_description_needs_a_schema_that_can_hold_it() -> None:
     with pytest.raises(BadRequestError) as caught:
         GEMINI_PROVIDER.build_chat(call)
     assert caught.value.param == "format"
-
-
-_words = st.text(max_size=8)
-_sources = st.fixed_dictionaries(
-    {}, optional={"url": _words, "data": _words, "text": _words, "file_id": _words, "media_type": _words}
-)
-_flat: list[st.SearchStrategy[dict[str, Any]]] = [
-    st.fixed_dictionaries({"type": st.just("text"), "text": _words}),
-    st.fixed_dictionaries({"type": st.just("image"), "source": _sources}),
-    st.fixed_dictionaries({"type": st.just("document"), "source": _sources}, optional={"name": _words}),
-    st.fixed_dictionaries({"type": st.just("audio"), "data": _words, "format": _words}),
-    st.fixed_dictionaries({"type": st.just("refusal"), "text": _words}),
-    st.fixed_dictionaries({"type": st.just("thinking")}, optional={"text": _words, "signature": _words}),
-    st.fixed_dictionaries(
-        {"type": st.just("tool_use"), "id": _words, "name": _words, "arguments": st.sampled_from(["", "{}", "[", "1"])}
-    ),
-]
-_parts = st.one_of(
-    *_flat,
-    st.fixed_dictionaries(
-        {"type": st.just("tool_result"), "tool_use_id": _words, "parts": st.lists(st.one_of(_flat), max_size=2)}
-    ),
-)
-MESSAGES = st.lists(
-    st.fixed_dictionaries(
-        {
-            "role": st.sampled_from(["system", "developer", "user", "assistant"]),
-            "parts": st.lists(_parts, max_size=4),
-        }
-    ),
-    max_size=5,
-)
 
 
 @given(MESSAGES)

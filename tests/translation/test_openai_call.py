@@ -180,8 +180,8 @@ def test_whatever_stands_in_a_field_is_read_or_refused(path: list[Any], value: A
     try:
         call = read(json.dumps(put(FULL, path, value)).encode())
         json.loads(OPENAI_PROVIDER.build_chat(call))
-    except BadRequestError as error:
-        assert error.message
+    except BadRequestError:
+        return
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
@@ -214,7 +214,7 @@ def test_a_deep_schema_is_kept_or_refused(depth: int) -> None:
     schema = '{"a":' * depth + "{}" + "}" * depth
     tool = f'{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}'
     try:
-        call = read(add_raw(BASE, f'{{"tools": [{tool}]}}'))
+        call = read(f'{{"model": "m", "messages": [{{"role": "user", "content": "a"}}], "tools": [{tool}]}}'.encode())
     except BadRequestError:
         assert depth > 300
     else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +242,8 @@ JSON = st.recursive(
 def test_any_value_anywhere_is_read_or_refused(path: tuple[Any, ...], new: Any) -> None:
     """Whatever stands in whatever place of a call that has everything: it is read, or it is a 400."""
     body = json.dumps(put(WHOLE, path, new), ensure_ascii=False).encode(errors="replace")
-    try:
-        RESPONSES_CLIENT.read_call(body)
-    except BadRequestError as error:
-        assert error.message  # noqa: PT017 - most values are refused, some are read
+    with suppress(BadRequestError):
+        assert RESPONSES_CLIENT.read_call(body).model
 
 
 def test_the_call_that_has_everything_is_read() -> None:

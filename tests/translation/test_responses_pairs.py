@@ -178,7 +178,7 @@ def ask_stream(client: openai.OpenAI, conversation: list[Any]) -> Any:
 
 @pytest.mark.parametrize("ask", [ask_whole, ask_stream])
 def test_the_sdk_uses_claudes_tools(ask: Callable[[openai.OpenAI, list[Any]], Any]) -> None:
-    """OpenAI's SDK runs Claude's tools, and Claude sees its own turn again, signature and redacted thinking included."""
+    """The SDK runs Claude's tools, and Claude sees its own turn again, signature and redacted thinking included."""
     asked: list[Any] = []
     done = MESSAGE | {"content": [{"type": "text", "text": "One file."}], "stop_reason": "end_turn"}
     with open_sdk(ANTHROPIC_PROVIDER, "messages", [MESSAGE, done], asked) as client:

@@ -11,7 +11,7 @@ from openai.types.responses import Response
 
 from app.providers.responses import read_facts
 from app.translation.responses import RESPONSES_CLIENT
-from app.wire.chat import ChatCall, ChatReply, Message, Text, Thinking, ToolResult, ToolUse
+from app.wire.chat import ChatCall, ChatReply, Image, Message, Source, Text, Thinking, ToolResult, ToolUse
 from tests.translation.responses_samples import CALL, REPLIES, USAGE, build_reply, open_sdk, write_reply
 
 
@@ -106,11 +106,17 @@ def test_what_is_missing_is_made_up_once() -> None:
     assert write_reply(msgspec.structs.replace(build_reply(), choices=()))["output"] == []
 
 
+def test_what_a_response_has_no_item_for_is_left_out() -> None:
+    """A picture among the parts of an answer changes nothing about its texts."""
+    picture = Image(source=Source(url="https://x/y.png"))
+    assert write_reply(build_reply(Text(text="a"), picture)) == write_reply(build_reply(Text(text="a")))
+
+
 def test_logprobs_are_those_of_the_text() -> None:
     """Chat's tokens become the output text's, numbers exact; what is no logprobs is left out."""
     body = RESPONSES_CLIENT.write_reply(REPLIES["logprobs"], CALL)
     assert b'"logprob":-0.10' in body
-    (token,) = json.loads(body)["output"][0]["content"][0]["logprobs"]
+    (token,) = json.loads(body)["output"][1]["content"][0]["logprobs"]
     assert token["bytes"] == []
     assert token["top_logprobs"] == [{"token": "Yo", "bytes": [89], "logprob": -2}]
     for raw in (b"null", b"[]", b'{"content":[1]}', b"{"):
@@ -123,7 +129,7 @@ def echo(output: list[dict[str, Any]]) -> ChatCall:
     return RESPONSES_CLIENT.read_call(json.dumps(body).encode())
 
 
-@pytest.mark.parametrize("name", [*REPLIES.keys() - {"repeated ids", "no arguments", "empty", "logprobs"}])
+@pytest.mark.parametrize("name", sorted(REPLIES.keys() - {"repeated ids", "no arguments", "empty"}))
 def test_an_answer_sent_back_is_the_turn_it_was(name: str) -> None:
     """Signatures, redacted thinking, call ids and arguments survive a client that sends the items back unchanged."""
     parts = REPLIES[name].choices[0].parts

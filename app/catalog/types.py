@@ -84,7 +84,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     backoff: Seconds = 0.5
     max_backoff: Seconds = 8.0
-    max_wait: Annotated[float, Meta(ge=0, le=120)] = 10.0
+    max_wait: Annotated[float, Meta(ge=0, le=120)] = 5.0
     retry_budget: Annotated[float, Meta(ge=0, le=1)] = 0.2
     eject_after: Annotated[int, Meta(ge=1, le=1000)] = 5
     eject_seconds: Seconds = 30.0

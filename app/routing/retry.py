@@ -19,7 +19,7 @@ class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = 2
     backoff_seconds: float = 0.5
     max_backoff_seconds: float = 8.0
-    max_wait_seconds: float = 10.0
+    max_wait_seconds: float = 5.0
     budget: float = 0.2
 
 

@@ -5,7 +5,7 @@ from typing import cast
 import msgspec
 
 from app.providers.exact_json import Fields, is_fields, parse_typed, write_exact
-from app.wire.chat import Delta, Event, Part, PartEnd, PartStart, Text, Thinking, ToolUse
+from app.wire.chat import Delta, Event, Part, PartEnd, PartStart, Refusal, Text, Thinking, ToolUse
 
 _exact = msgspec.json.Decoder(float_hook=msgspec.Raw)
 
@@ -105,10 +105,10 @@ def collect_parts(events: list[Event]) -> tuple[Part, ...]:
 
 
 def _add(part: Part, delta: Delta) -> Part:
-    if isinstance(part, Text):
+    if isinstance(part, Text | Refusal):
         return msgspec.structs.replace(part, text=part.text + delta.text)
     if isinstance(part, ToolUse):
         return msgspec.structs.replace(part, arguments=part.arguments + delta.text)
     if isinstance(part, Thinking):
         return msgspec.structs.replace(part, text=part.text + delta.text, signature=delta.signature or part.signature)
-    return part
+    raise ValueError("more of a part that does not grow")

@@ -8,10 +8,15 @@ from tests.acceptance.support import Provider, run_mock
 from tests.conftest import prepare
 from tests.gateway_process import Gateway, run_gateway
 
+ONCE = {"max_retries": 0}
+"""Most of these tests are about what one answer of a provider becomes, so it is asked once."""
+
 
 @pytest.fixture
 def mock(shared_gateway: Gateway) -> Provider:
     """The gateway's own mock provider, with nothing in its memory."""
+    if shared_gateway.parts.catalog.current.routing.max_retries:
+        shared_gateway.configure(routing=ONCE)
     provider = Provider(shared_gateway.mock_url)
     provider.reset()
     return provider
@@ -34,6 +39,7 @@ def vendors(module_database_url: str, tmp_path_factory: pytest.TempPathFactory, 
         "ANTHROPIC_BASE_URL": vendors_url,
     }
     with run_gateway(prepare(module_database_url, tmp_path_factory.mktemp("vendors"), environ)) as running:
+        running.configure(routing=ONCE)
         yield running
 
 

@@ -76,6 +76,10 @@ class PriceBook:
             return None
         return _sum_cost(tariff.get(usage.service_tier or "", tariff[""]), usage)
 
+    def list_models(self, provider: str) -> list[str]:
+        """Return the names of the models of `provider` that have a price of their own, in order."""
+        return sorted(model for vendor, model in self._tariffs if vendor == provider and model != ANY_MODEL)
+
     def _resolve(self, provider: str, model: str) -> Tariff | None:
         exact = self._tariffs.get((provider, model))
         if exact is not None:

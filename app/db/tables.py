@@ -127,6 +127,18 @@ prices = Table(
     CheckConstraint("usd_per_unit >= 0", name="not_negative"),
 )
 
+# Deployments out of rotation, so that every process leaves alone what one of them found out.
+deployment_health = Table(
+    "deployment_health",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("out_until", INSTANT, nullable=False),
+    Column("ejections", Integer, nullable=False),
+    Column("reporter", UUID(as_uuid=True), nullable=False),
+    Column("updated_at", INSTANT, nullable=False, server_default=NOW),
+)
+
 # Logged, though a cache could be rebuilt: an unlogged table is emptied by a crash, and each lost answer is paid for
 # again. Its writes commit asynchronously instead.
 cache_entries = Table(

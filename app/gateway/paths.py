@@ -48,6 +48,11 @@ def is_control(path: str) -> bool:
     return first in CONTROL
 
 
+def is_models(route: Route) -> bool:
+    """Return whether a path is the unified list of models or one entry of it."""
+    return route.provider is None and route.rest.partition("/")[0] == "models"
+
+
 def find_route(raw_path: str, providers: Container[str]) -> Route:
     """Return the route of a percent-encoded path; `providers` are the names that may stand in it."""
     segments = [segment for segment in raw_path.split("/") if segment]

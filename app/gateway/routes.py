@@ -12,6 +12,7 @@ from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import JSON, Exchange
+from app.gateway.models import ModelLists, answer_models
 from app.gateway.options import (
     Sent,
     find_credential,
@@ -23,7 +24,7 @@ from app.gateway.options import (
 )
 from app.gateway.parts import Parts
 from app.gateway.passing import READING, BrokenOffError, pass_on
-from app.gateway.paths import Route, adapt, find_route
+from app.gateway.paths import Route, adapt, find_route, is_models
 from app.gateway.pipeline import relay
 from app.gateway.trace import Trace
 from app.providers.registry import VENDORS
@@ -47,6 +48,7 @@ class Gateway:
         self.parts = parts
         self._routes: dict[bytes, Route] = {}
         self._routes_version = -1
+        self._lists = ModelLists()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer one request and record it, whatever happens."""
@@ -89,6 +91,9 @@ class Gateway:
             await exchange.reply(200, [JSON], HELLO if method == "GET" else b"")
             return
         call = await self._admit(scope, sent, route, exchange)
+        if is_models(route) and method in READING:
+            await answer_models(route, call.caller, exchange, self.parts, self._lists)
+            return
         if route.endpoint is None or method != "POST":
             await pass_on(call, find_base(scope), exchange, self.parts)
             return

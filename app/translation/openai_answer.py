@@ -15,7 +15,7 @@ def write_reply(reply: ChatReply, call: ChatCall) -> bytes:
         "id": reply.id,
         "object": "chat.completion",
         "created": reply.created,
-        "model": reply.model,
+        "model": reply.model or call.model,
         "choices": [_write_choice(choice, call) for choice in reply.choices],
     }
     if reply.usage is not None:

@@ -86,7 +86,7 @@ class OpenAIStreamWriter:
         return write_error_event(error, Dialect.OPENAI)
 
     def _start(self, start: Start) -> bytes:
-        self._head |= {"id": start.id, "created": start.created, "model": start.model}
+        self._head |= {"id": start.id, "created": start.created, "model": start.model or self._call.model}
         self._usage = start.usage or self._usage
         return self._begin(0)
 

@@ -85,9 +85,9 @@ def test_model_list_addresses(vendors, path):
     assert reply.json()["object"] == "list"
 
 
-@pytest.mark.parametrize("path", ["/v1/models?limit=1000", "/anthropic/v1/models", "/v1/anthropic/models?limit=5"])
+@pytest.mark.parametrize("path", ["/anthropic/v1/models?limit=1000", "/anthropic/v1/models", "/v1/anthropic/models?limit=5"])
 def test_model_list_for_anthropic_clients(vendors, provider, path):
-    """A client that sends `anthropic-version` gets Anthropic's list, with Anthropic's credential."""
+    """Below the provider's name a client gets Anthropic's own list, asked for with Anthropic's credential."""
     reply = send_path(vendors, "GET", path, anthropic_version="2023-06-01")
     assert reply.json()["data"][0]["type"] == "model"
     assert provider.last().headers["x-api-key"] == "sk-ant-of-the-house"
@@ -95,7 +95,7 @@ def test_model_list_for_anthropic_clients(vendors, provider, path):
 
 def test_encoded_ids_stay_encoded(vendors, provider):
     """Percent-encoded parts of a path go up as they came."""
-    send_path(vendors, "GET", "/v1/models/ft%3Agpt-4o%2Fa%20b")
+    send_path(vendors, "GET", "/v1/openai/models/ft%3Agpt-4o%2Fa%20b")
     assert provider.arrivals()[-1].path in {"/v1/models/ft%3Agpt-4o%2Fa%20b", "/v1/models/ft:gpt-4o/a b"}
 
 

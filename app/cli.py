@@ -87,7 +87,8 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database schema up to date."""
     from app.db.schema import migrate as bring_up_to_date
-    from app.start import get_database_url, open_database
+    from app.settings import get_database_url
+    from app.start import open_database
 
     with open_database(read_settings(), say) as settings:
         count = bring_up_to_date(get_database_url(settings), say)

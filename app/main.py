@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.access.directory import Directory
 from app.access.keys import derive, hash_key
-from app.access.store import find_admin, list_changed_keys, load_admin_hash
+from app.access.store import ADMIN_EMAIL, ADMIN_HASH, find_admin, list_changed_keys, load_admin_hash
 from app.access.types import Caller
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
@@ -38,8 +38,7 @@ from app.health import HEALTH_HANDLERS
 from app.mock.server import MockServer
 from app.openapi.config import OPENAPI
 from app.openapi.routes import DOCS_HANDLERS
-from app.settings import Settings
-from app.start import ADMIN_EMAIL, ADMIN_HASH, get_database_url, get_secret_key
+from app.settings import Settings, get_database_url, get_secret_key
 from app.upstream import Upstream
 from app.worker import run_worker
 

@@ -206,3 +206,17 @@ def _secret_key(value: str | None) -> str | None:
             "RELAYCORE_SECRET_KEY must be at least 16 characters and hard to guess; " + HOW_TO_MAKE_A_KEY
         )
     return value.strip()
+
+
+def get_database_url(settings: Settings) -> str:
+    """Return the database's URL; SettingsError when there is none."""
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL is not set")
+    return settings.database_url
+
+
+def get_secret_key(settings: Settings) -> str:
+    """Return the installation's secret key; SettingsError when there is none."""
+    if settings.secret_key is None:
+        raise SettingsError("RELAYCORE_SECRET_KEY is not set; " + HOW_TO_MAKE_A_KEY)
+    return settings.secret_key

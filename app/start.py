@@ -14,6 +14,8 @@ from sqlalchemy import Connection, func, select
 
 from app.access.keys import derive, find_public_id, hash_key, make_key
 from app.access.store import (
+    ADMIN_EMAIL,
+    ADMIN_HASH,
     count_keys,
     find_fact,
     find_user,
@@ -32,11 +34,9 @@ from app.catalog.store import find_newest_document
 from app.db.embedded import EmbeddedPostgres, probe_vector
 from app.db.engine import open_blocking_engine
 from app.db.schema import migrate
-from app.settings import HOW_TO_MAKE_A_KEY, Settings, SettingsError
+from app.settings import HOW_TO_MAKE_A_KEY, Settings, SettingsError, get_database_url, get_secret_key
 
-ADMIN_EMAIL = "admin@localhost"
 FIRST_EMAIL = "user@localhost"
-ADMIN_HASH = "admin key hash"
 MADE_WITH = "secret key id"
 DEFAULT_CONFIG = Path("relaycore.config.yaml")
 
@@ -127,20 +127,6 @@ def open_prepared(settings: Settings, say: Say) -> Generator[tuple[Settings, Con
                 yield complete, connection
         finally:
             engine.dispose()
-
-
-def get_database_url(settings: Settings) -> str:
-    """Return the database's URL; SettingsError when there is none."""
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL is not set")
-    return settings.database_url
-
-
-def get_secret_key(settings: Settings) -> str:
-    """Return the installation's secret key; SettingsError when there is none."""
-    if settings.secret_key is None:
-        raise SettingsError("RELAYCORE_SECRET_KEY is not set; " + HOW_TO_MAKE_A_KEY)
-    return settings.secret_key
 
 
 def provide_secret_key(settings: Settings) -> Settings:

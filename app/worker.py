@@ -11,8 +11,7 @@ from procrastinate.exceptions import ConnectorException
 from app.analytics.tasks import drop_old_partitions, ensure_partitions
 from app.cache.store import delete_expired
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
-from app.settings import Settings
-from app.start import get_database_url
+from app.settings import Settings, get_database_url
 
 logger = logging.getLogger("relaycore.worker")
 

@@ -13,6 +13,12 @@ from app.db.connection import Connection as HotConnection
 from app.db.tables import api_keys, installation, users
 from app.wire.ids import make_uuid7
 
+ADMIN_EMAIL = "admin@localhost"
+"""The user that the admin key stands for."""
+
+ADMIN_HASH = "admin key hash"
+"""The fact that holds the hash of the admin key that a first start made."""
+
 CHANGED_KEYS = """
 SELECT k.public_id, k.secret_hash, k.id, k.models, k.expires_at, k.user_id, u.role,
        k.revoked_at IS NULL AND u.deleted_at IS NULL

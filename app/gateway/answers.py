@@ -1,16 +1,30 @@
 """What an attempt ends in: an answer, maybe looked into, or a refusal and its meaning."""
 
+import math
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
 
-from app.errors import BadGatewayError, RelayError
+from app.errors import BadGatewayError, RelayError, UpstreamFailure
 from app.gateway.plan import Target
-from app.providers.failure import find_message
-from app.providers.protocol import Endpoint
-from app.routing.failure import Failure, Kind
+from app.providers.protocol import StreamTap
+from app.providers.sse import read_event, split_events
+from app.routing.failure import Failure, judge_answer
 from app.wire.http import Headers
+from app.wire.usage import Facts
+
+JSON = (b"content-type", b"application/json")
+
+_STATUSES = {
+    b"overloaded": 529,
+    b"rate_limit": 429,
+    b"insufficient_quota": 429,
+    b"authentication_error": 401,
+    b"invalid_api_key": 401,
+    b"invalid_request_error": 400,
+}
+"""The statuses that error events stand for, by their words."""
 
 
 class Answering(Protocol):
@@ -32,10 +46,20 @@ class Answering(Protocol):
         ...
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer of a provider that may go to the client as it is."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    facts: Facts
+
+
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that failed: what it means, and what the client is told when it was the last one.
 
-    `error` is an error of ours; without one the provider's own answer stands.
+    `error` is an error of ours; without one the provider's own answer stands. `skipped`: nothing was sent, because
+    the target has no words for the call.
     """
 
     failure: Failure
@@ -44,17 +68,20 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     headers: Headers = []
     body: bytes = b""
+    skipped: bool = False
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer and who gave it."""
+    """The answer, whole or the stream that has begun, who gave it, and when: `started` is monotonic seconds."""
 
     target: Target
-    answer: Answering
+    answer: "Answer | Peeked"
+    started: float
+    latency_seconds: float
 
 
 class Peeked:
-    """An answer whose first piece was read already."""
+    """A stream whose first events were read already."""
 
     def __init__(self, answer: Answering, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self._answer = answer
@@ -68,7 +95,7 @@ class Peeked:
         return b"".join([piece async for piece in self])
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the first piece and then the others."""
+        """Yield the first events and then the others."""
         return self
 
     def close(self) -> None:
@@ -85,22 +112,31 @@ class Peeked:
         return await anext(self._rest)
 
 
-def find_early_error(first: bytes, endpoint: Endpoint, target: Target) -> Refusal | None:
-    """Return the failure that a stream begins with, before anything of an answer."""
-    if endpoint.open_tap is None or b"error" not in first:
-        return None
-    tap = endpoint.open_tap(False)
-    events = tap.feed(first)
-    if not tap.failed or events.count(b"data:") > 1:
-        return None
-    data = events.partition(b"data:")[2].partition(b"\n")[0]
-    message = find_message(data) or "The provider's stream began with an error."
-    overloaded = b"overloaded" in data
-    return Refusal(
-        failure=Failure(kind=Kind.OVERLOADED if overloaded else Kind.SERVER),
-        target=target,
-        error=BadGatewayError(message, code="upstream_error_event", status=503 if overloaded else 502),
-    )
+async def peek(pieces: AsyncIterator[bytes], tap: StreamTap, *, past_pings: bool) -> bytes:
+    """Return the beginning of a stream up to its first whole event, or its first one that is more than a ping.
+
+    Raises UpstreamFailure when it ends before.
+    """
+    seen: list[bytes] = []
+    async for piece in pieces:
+        seen.append(piece)
+        events = tap.feed(piece)
+        if tap.failed or (events and not (past_pings and _are_pings(events))):
+            return b"".join(seen)
+    raise UpstreamFailure("disconnected", "The provider's stream ended before it began.", answered=True)
+
+
+def refuse_early(first: bytes, target: Target) -> Refusal:
+    """Return what a stream that begins with an error would have been as a refusal."""
+    data = [event.data for event in map(read_event, split_events(first)) if b"error" in event.data]
+    body = data[-1] if data else b""
+    status = next((status for word, status in _STATUSES.items() if word in body), 500)
+    return Refusal(failure=judge_answer(status, [], body), target=target, status=status, headers=[JSON], body=body)
+
+
+def _are_pings(events: bytes) -> bool:
+    found = map(read_event, split_events(events))
+    return all(event.name == b"ping" or not event.data for event in found)
 
 
 def keys_are_out() -> RelayError:
@@ -109,6 +145,18 @@ def keys_are_out() -> RelayError:
         "The provider refused the gateway's own credential. Its operator has to look at it.",
         code="upstream_credentials_exhausted",
     )
+
+
+def keys_are_busy(wait_seconds: float) -> RelayError:
+    """Return the error for a provider all of whose keys are at their limit."""
+    error = RelayError(
+        "The provider's rate limit is used up.",
+        code="upstream_rate_limited",
+        status=429,
+        headers=((b"retry-after", b"%d" % max(1, math.ceil(wait_seconds))),),
+    )
+    error.openai_type = error.anthropic_type = "rate_limit_error"
+    return error
 
 
 def is_stream(headers: Headers) -> bool:

@@ -29,6 +29,7 @@ _NAMES = {
     b"x-relay-fallback": "fallback",
     b"x-request-id": "request_id",
     b"x-stainless-retry-count": "retry_count",
+    b"x-stainless-read-timeout": "read_timeout",
     b"x-claude-code-session-id": "session_id",
     b"content-type": "content_type",
     b"content-length": "content_length",
@@ -58,6 +59,7 @@ class Sent(msgspec.Struct):
     fallback: bytes = b""
     request_id: bytes = b""
     retry_count: bytes = b""
+    read_timeout: bytes = b""
     session_id: bytes = b""
     content_type: bytes = b""
     content_length: bytes = b""
@@ -116,6 +118,15 @@ def read_request_id(sent: Sent) -> str | None:
     """Return the client's own request id when it is fit to be sent back and stored."""
     text = sent.request_id.decode("latin-1")
     return text if 0 < len(text) <= MAX_ID_LENGTH and text.isascii() and text.isprintable() else None
+
+
+def find_patience(sent: Sent) -> float | None:
+    """Return the seconds that the client's SDK says it waits for bytes; a hint, so nonsense is no error."""
+    try:
+        seconds = float(sent.read_timeout)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < float("inf") else None
 
 
 def read_count(value: bytes) -> int | None:

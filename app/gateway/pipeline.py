@@ -3,18 +3,20 @@
 from app.cache.key import build_key
 from app.catalog.snapshot import Snapshot
 from app.errors import BadGatewayError, BadRequestError, ForbiddenError, RelayError
-from app.gateway.answers import Answered, Answering, Refusal, is_stream
+from app.gateway.answers import Answer, Answered, Answering, Refusal
 from app.gateway.attempts import Attempts
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import find_own_credential
+from app.gateway.options import find_patience
 from app.gateway.parts import Parts
 from app.gateway.plan import Plan, Target, plan
 from app.gateway.policy import CachePolicy, decide_caching
 from app.gateway.rules import list_targets
-from app.gateway.send import Answer, end_upstream, forward_stream, pass_headers, refuse, take_answer
+from app.gateway.send import end_upstream, forward_stream, pass_headers, refuse
 from app.gateway.sharing import Keeper, answer_from_cache
 from app.providers.protocol import Endpoint
+from app.routing.failure import Kind
 from app.settings import UpstreamSettings
 from app.upstream import Limits
 
@@ -103,20 +105,23 @@ async def forward(
     if isinstance(outcome, Refusal):
         await pass_refusal(outcome, call, exchange)
         return
-    incoming = outcome.answer
+    if keeper is not None and target.deployment not in {one.deployment for one in chosen.targets}:
+        keeper.land(None)  # another model's answer is not what others asked for
+        keeper = None
+    if isinstance(outcome.answer, Answer):
+        await forward_whole(outcome.answer, call, target, exchange, parts, keeper)
+        return
     try:
-        if call.streamed and incoming.status == 200 and is_stream(incoming.headers):
-            await forward_streamed(incoming, call, endpoint, target, exchange, keeper)
-        else:
-            await forward_whole(incoming, call, target, exchange, parts, keeper)
+        with parts.routing.watch(outcome, exchange.trace.row, parts.catalog.current.routing):
+            await forward_streamed(outcome.answer, call, endpoint, target, exchange, keeper)
     finally:
-        incoming.close()
+        outcome.answer.close()
 
 
 async def try_all(call: Call, chosen: Plan, exchange: Exchange, parts: Parts) -> Answered | Refusal:
     """Try the targets of a plan, and those it falls back to."""
     snapshot = parts.catalog.current
-    targets, fallbacks = list_targets(chosen, call, snapshot, parts.routing)
+    targets, fallbacks = list_targets(chosen, call, snapshot, parts.routing, parts.catalog.prices)
     attempts = Attempts(
         call,
         exchange,
@@ -130,12 +135,13 @@ async def try_all(call: Call, chosen: Plan, exchange: Exchange, parts: Parts) ->
 
 async def pass_refusal(refusal: Refusal, call: Call, exchange: Exchange) -> None:
     """Tell the client why nothing answered; the provider's own words where they may be shown."""
-    retried = exchange.trace.row.attempts > 1
-    extra = [(b"x-should-retry", b"false")] if retried else []
+    lines = pass_headers(refusal.headers)
+    if exchange.trace.row.attempts > 1 or refusal.failure.kind is Kind.CREDENTIAL:
+        exchange.set_header(b"x-should-retry", b"false")
+        lines = [line for line in lines if line[0] != b"x-should-retry"]
     if refusal.error is not None:
-        refusal.error.headers += tuple(extra)
         raise refusal.error
-    answer = refuse(refusal.status, [*pass_headers(refusal.headers), *extra], refusal.body, call, refusal.target)
+    answer = refuse(refusal.status, lines, refusal.body, call, refusal.target)
     exchange.trace.succeed(answer.status, None)
     exchange.trace.row.error_type = "upstream_refused"
     note_overhead(exchange)
@@ -164,10 +170,9 @@ async def forward_streamed(
 
 
 async def forward_whole(
-    incoming: Answering, call: Call, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None
+    answer: Answer, call: Call, target: Target, exchange: Exchange, parts: Parts, keeper: Keeper | None
 ) -> None:
     """Pass a whole answer on, and keep it when it is complete."""
-    answer = await take_answer(incoming, call, exchange)
     exchange.trace.succeed(answer.status, answer.facts.usage)
     note_cost(exchange, target, answer, parts)
     note_overhead(exchange)
@@ -191,13 +196,14 @@ def to_stream(call: Call, body: bytes) -> bytes:
 
 
 def build_limits(call: Call, settings: UpstreamSettings) -> Limits:
-    """Return the limits of one exchange: the configured ones, the total shortened by what the client asks."""
-    total = settings.total_seconds
-    if call.options.timeout_seconds is not None:
-        total = min(total, call.options.timeout_seconds)
+    """Return the limits of one exchange: the configured ones, shortened by what the client asks or will wait for."""
+    patience = find_patience(call.sent) or settings.total_seconds
+    total = min(settings.total_seconds, call.options.timeout_seconds or settings.total_seconds)
+    if not call.streamed:
+        total = min(total, patience)
     return Limits(
         connect_seconds=settings.connect_seconds,
-        first_byte_seconds=settings.first_byte_seconds if call.streamed else total,
+        first_byte_seconds=min(settings.first_byte_seconds, patience) if call.streamed else total,
         idle_seconds=settings.idle_seconds,
         total_seconds=total,
         max_body_bytes=settings.max_answer_bytes,

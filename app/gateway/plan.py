@@ -19,7 +19,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One provider to try. `model` is the name it knows, None where the call names none.
 
     `dialect` is the provider's where the call goes through in its own dialect; else `tongue` names the chat dialect
-    that it is translated to.
+    that it is translated to. `pool` are the deployments that it is one of.
     """
 
     provider: Provider
@@ -28,6 +28,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     tongue: str = ""
     weight: float = 1.0
+    pool: tuple[tuple[str, str], ...] = ()
 
     @property
     def deployment(self) -> tuple[str, str]:

@@ -2,11 +2,9 @@
 
 import asyncio
 
-import msgspec
-
 from app.cache.flight import Flight
 from app.errors import BadGatewayError, UpstreamFailure
-from app.gateway.answers import Answering, find_request_id
+from app.gateway.answers import Answer, Answering, find_request_id
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import brings_own_key, comes_back
@@ -20,15 +18,6 @@ from app.wire.usage import Facts
 CUT = "The provider's stream ended before it was complete."
 DRAIN_SECONDS = 1.0
 MIN_SECRET_LENGTH = 8  # a shorter "key" (a local server's "none") is a word of ordinary texts
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer of a provider that may go to the client as it is."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    facts: Facts
 
 
 def pass_headers(headers: Headers) -> Headers:
@@ -57,14 +46,6 @@ async def read_whole(incoming: Answering, exchange: Exchange) -> bytes:
     finally:
         incoming.close()
         exchange.trace.received()
-
-
-async def take_answer(incoming: Answering, call: Call, exchange: Exchange) -> Answer:
-    """Return a whole good answer; RelayError when it is none."""
-    body = await read_whole(incoming, exchange)
-    endpoint = call.route.endpoint
-    facts = read_facts(endpoint, body) if endpoint is not None else Facts()
-    return Answer(status=incoming.status, headers=pass_headers(incoming.headers), body=body, facts=facts)
 
 
 def refuse(status: int, headers: Headers, body: bytes, call: Call, target: Target) -> Answer:

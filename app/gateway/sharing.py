@@ -8,13 +8,14 @@ import msgspec
 from app.cache.flight import Flight
 from app.cache.types import Entry
 from app.errors import BadGatewayError
+from app.gateway.answers import Answer
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
 from app.gateway.plan import Target
 from app.gateway.policy import CachePolicy
 from app.gateway.replay import replay
-from app.gateway.send import Answer, pass_events
+from app.gateway.send import pass_events
 from app.providers.protocol import Endpoint
 
 # When a call fails, one of those who waited makes the next one for the others; who has waited for two makes its own.

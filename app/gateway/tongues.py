@@ -1,5 +1,6 @@
 """A call in another dialect than its client's: its body, and its answer brought back to the client's dialect."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
@@ -13,7 +14,7 @@ from app.translation.gemini import GEMINI_PROVIDER
 from app.translation.openai import OPENAI_CLIENT, OPENAI_PROVIDER
 from app.translation.responses import RESPONSES_CLIENT
 from app.upstream import Incoming
-from app.wire.chat import ChatCall, Failed
+from app.wire.chat import ChatCall
 from app.wire.http import Headers
 
 CLIENTS: Mapping[str, ClientDialect] = {
@@ -27,6 +28,15 @@ _PROVIDERS: Mapping[str, ProviderDialect] = {
     "gemini": GEMINI_PROVIDER,
 }
 
+PINGS: Mapping[str, bytes] = {
+    "chat": b": ping\n\n",
+    "messages": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "responses": b": ping\n\n",
+}
+"""What the client of an endpoint takes for a sign of life while the provider is silent."""
+
+PING_SECONDS = 15.0
+
 STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 WHOLE = (b"content-type", b"application/json")
 
@@ -39,6 +49,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     call: ChatCall
     path: str
     body: bytes
+    ping: bytes
 
 
 def find_provider_dialect(tongue: str, model: str) -> ProviderDialect:
@@ -55,7 +66,8 @@ def translate(call: Call, client: str, tongue: str, model: str) -> Translation:
     path = provider.path(model, chat.stream)
     # Usage is always asked for; the client's tap hides what it did not ask for.
     asked = msgspec.structs.replace(chat, include_usage=True)
-    return Translation(client=dialect, provider=provider, call=asked, path=path, body=provider.build_chat(asked))
+    body = provider.build_chat(asked)
+    return Translation(client=dialect, provider=provider, call=asked, path=path, body=body, ping=PINGS[client])
 
 
 class TranslatedIncoming:
@@ -67,9 +79,13 @@ class TranslatedIncoming:
         self._pieces = incoming.chunks()
         self._reader = translation.provider.open_reader()
         self._writer = translation.client.open_writer(translation.call)
+        self._next: asyncio.Task[bytes] | None = None
+        self._begun = False
         self.status = incoming.status
         kept = [line for line in incoming.headers if line[0] not in {b"content-type", b"content-length"}]
-        self.headers: Headers = [*kept, STREAM if translation.call.stream else WHOLE]
+        # Who was asked for a stream and answers whole is read whole; the edge makes a stream of it.
+        streams = translation.call.stream and not _is_json(incoming.headers)
+        self.headers: Headers = [*kept, STREAM if streams else WHOLE]
 
     async def read(self) -> bytes:
         """Return the whole answer; BadGatewayError when it is none."""
@@ -86,21 +102,45 @@ class TranslatedIncoming:
         return self
 
     def close(self) -> None:
-        """Close the provider's answer."""
+        """Close the provider's answer; what still waits for it ends with that, and nobody may be asking any more."""
         self._incoming.close()
+        if self._next is not None:
+            self._next.add_done_callback(_forget)
 
     def __aiter__(self) -> "TranslatedIncoming":
         return self
 
     async def __anext__(self) -> bytes:
         while True:
-            translated = _translate_piece(self._reader, self._writer, await anext(self._pieces))
+            data = await self._receive()
+            if data is None:
+                return self._translation.ping
+            translated = _translate_piece(self._reader, self._writer, data)
             if translated:
+                self._begun = True
                 return translated
+
+    async def _receive(self) -> bytes | None:
+        """Return what the provider sent, None when a stream that has begun was silent for long."""
+        if not self._begun:
+            return await anext(self._pieces)
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._pieces))
+        done, _ = await asyncio.wait({self._next}, timeout=PING_SECONDS)
+        if not done:
+            return None
+        task, self._next = self._next, None
+        return task.result()
 
 
 def _translate_piece(reader: StreamReader, writer: StreamWriter, data: bytes) -> bytes:
-    return b"".join(
-        writer.fail(BadGatewayError(event.message)) if isinstance(event, Failed) else writer.write(event)
-        for event in reader.feed(data)
-    )
+    return b"".join(map(writer.write, reader.feed(data)))
+
+
+def _is_json(headers: Headers) -> bool:
+    return any(name == b"content-type" and value.lower().startswith(b"application/json") for name, value in headers)
+
+
+def _forget(task: "asyncio.Task[bytes]") -> None:
+    if not task.cancelled():
+        task.exception()

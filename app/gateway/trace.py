@@ -27,7 +27,8 @@ class Trace:
     def sending(self) -> None:
         """Note that the call goes to a provider now."""
         self.row.attempts += 1
-        self._sent_at = time.perf_counter()
+        if self._sent_at is None:  # what passes between the tries is spent on the provider as well
+            self._sent_at = time.perf_counter()
         self._received_at = None
 
     def first_byte(self) -> None:

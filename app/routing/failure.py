@@ -1,6 +1,8 @@
 """What kind of failure an attempt ended in, and what that means for the next one."""
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 import msgspec
@@ -88,18 +90,20 @@ def judge_answer(status: int, headers: Headers, body: bytes) -> Failure:
 
 
 def judge_break(failure: UpstreamFailure) -> Failure:
-    """Return what a broken exchange means."""
+    """Return what a broken exchange means; an answer that is too large would be so again."""
+    if failure.kind == "too_large":
+        return Failure(kind=Kind.CALLER)
     return Failure(kind=Kind.TIMEOUT if failure.kind.endswith("timeout") else Kind.CONNECTION)
 
 
 def find_wait(headers: Headers) -> float | None:
-    """Return the seconds that a provider asks to wait: `retry-after-ms`, else `retry-after` in seconds."""
+    """Return the seconds that a provider asks to wait: `retry-after-ms`, else `retry-after` in seconds or as a date."""
     found = {name: value for name, value in headers if name in {b"retry-after", b"retry-after-ms"}}
     for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
         seconds = _read_seconds(found.get(name, b""), unit)
         if seconds is not None:
             return min(seconds, MAX_WAIT_SECONDS)
-    return None
+    return _read_date(found.get(b"retry-after", b""))
 
 
 def _judge_refusal(status: int, words: set[str], message: str) -> Kind:
@@ -116,6 +120,15 @@ def _read_error(body: bytes) -> _Error:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Error()
     return error if isinstance(error, _Error) else _Error(message=error)
+
+
+def _read_date(value: bytes) -> float | None:
+    """Return the seconds until an HTTP date; one that is past asks for no wait."""
+    try:
+        moment = parsedate_to_datetime(value.decode("ascii")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(moment - time.time(), 0.0), MAX_WAIT_SECONDS)
 
 
 def _read_seconds(value: bytes, unit: float) -> float | None:

@@ -1,6 +1,7 @@
 """Which deployments are out of rotation: after failures in a row or by being far slower than the others."""
 
 from collections.abc import Sequence
+from math import inf
 from statistics import median
 
 import msgspec
@@ -27,6 +28,7 @@ class State(msgspec.Struct, kw_only=True):
 
     failures: int = 0
     ejections: int = 0
+    ejected_at: float = -inf
     out_until: float = 0.0
     probing: bool = False
     latency_seconds: float | None = None
@@ -43,20 +45,28 @@ class Health:
         """Return the state of a deployment, made when first asked for."""
         return self._states.setdefault(deployment, State())
 
-    def succeed(self, deployment: Deployment, latency_seconds: float) -> bool:
-        """Note a success and its time to the first byte; True when it ends an ejection."""
+    def succeed(self, deployment: Deployment, started: float, latency_seconds: float | None = None) -> bool:
+        """Note a success and its time to the first byte; True when it ends an ejection.
+
+        What started before the ejection says nothing about it. No latency: it answered, but not with an answer.
+        """
         state = self.get(deployment)
+        if started < state.ejected_at:
+            return False
         back = state.out_until > 0
         state.failures = state.ejections = 0
         state.out_until, state.probing = 0.0, False
-        state.samples += 1
-        known = state.latency_seconds
-        state.latency_seconds = latency_seconds if known is None else known + EWMA_WEIGHT * (latency_seconds - known)
+        if latency_seconds is not None:
+            known = state.latency_seconds if state.latency_seconds is not None else latency_seconds
+            state.latency_seconds = known + EWMA_WEIGHT * (latency_seconds - known)
+            state.samples += 1
         return back
 
     def fail(self, deployment: Deployment, now: float, rules: Rules) -> bool:
-        """Note a failure; True when it puts the deployment out."""
+        """Note a failure; True when it puts the deployment out. Failures while it is out do not prolong that."""
         state = self.get(deployment)
+        if state.out_until > now:
+            return False
         state.failures += 1
         if not state.probing and state.failures < rules.eject_after:
             return False
@@ -64,11 +74,12 @@ class Health:
         return True
 
     def eject(self, deployment: Deployment, now: float, rules: Rules) -> None:
-        """Put a deployment out, longer each time."""
+        """Put a deployment out, longer each time; its latency is measured anew when it is back."""
         state = self.get(deployment)
         state.ejections += 1
-        state.out_until = now + rules.eject_seconds * state.ejections
+        state.ejected_at, state.out_until = now, now + rules.eject_seconds * state.ejections
         state.failures, state.probing = 0, False
+        state.latency_seconds, state.samples = None, 0
 
     def hear(self, deployment: Deployment, out_until: float, ejections: int) -> None:
         """Take over what another process found out."""
@@ -85,6 +96,12 @@ class Health:
         state = self._states.get(deployment)
         if state is not None and 0 < state.out_until <= now:
             state.probing = True
+
+    def release(self, deployment: Deployment) -> None:
+        """Note that a request ended without telling anything: if it was the probe, the next one is."""
+        state = self._states.get(deployment)
+        if state is not None:
+            state.probing = False
 
     def list_out(self, pool: Sequence[Deployment], now: float, rules: Rules) -> frozenset[Deployment]:
         """Return those of `pool` that are not to be tried first: at most the given share of it, and never all.

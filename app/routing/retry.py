@@ -24,7 +24,7 @@ class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget:
-    """Counts requests and retries under way, so that retries never become a storm."""
+    """Counts the requests under way and the retries that these have made, so that retries never become a storm."""
 
     def __init__(self) -> None:
         self.requests = 0

@@ -1,7 +1,7 @@
 """Canonical events as a stream of OpenAI's Responses API.
 
 Items come strictly one after the other: what a provider sends of a second part while the first is open waits. A stream
-that fails ends with `response.failed`, the API's own word for it, and an `error` event, the one OpenAI's SDKs raise on.
+that fails ends with an `error` event, the one OpenAI's SDKs raise on, and, once it has begun, with `response.failed`.
 """
 
 import time
@@ -70,18 +70,15 @@ class ResponsesWriter:
         if self._ended:
             return b""
         self._ended = True
-        begun, head = self._need_head()
-        code = _ERROR_CODES.get(error.openai_type, "server_error")
-        failed = build_response(
-            self._call,
-            head,
-            "failed",
-            output=self._output.items,
-            error={"code": code, "message": error.message},
-        )
         told: Fields = {"code": error.code, "message": error.message, "param": error.param}
         raised = told | {"error": told | {"type": error.openai_type}}
-        return begun + self._number([("response.failed", {"response": failed}), ("error", raised)])
+        notices: list[Notice] = [("error", raised)]
+        if self._head is not None:
+            code = _ERROR_CODES.get(error.openai_type, "server_error")
+            why: Fields = {"code": code, "message": error.message}
+            failed = build_response(self._call, self._head, "failed", output=self._output.items, error=why)
+            notices.append(("response.failed", {"response": failed}))
+        return self._number(notices)
 
     def _begin(self, head: Head) -> bytes:
         self._head = head

@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from app.db import keeper
-from app.db.binaries import find_binaries
+from app.db.binaries import find_binaries, provide_binaries
 from app.db.embedded import EmbeddedPostgresError, probe_vector
+from app.db.launch import choose_account
 from tests.db.conftest import APP, REPOSITORY, find_keeper, is_alive, kill, read_pid, wait_until
 
 SUBREAPER = """
@@ -35,7 +36,9 @@ hold.close()
 
 def write_wrapper(folder: Path, name: str, script: str) -> Path:
     """Return a folder of programs in which `name` runs `script` first."""
-    found = find_binaries()
+    shared = folder / "shared"
+    shared.mkdir(mode=0o755, exist_ok=True)
+    found = provide_binaries(find_binaries(), choose_account(folder), shared, [].append)
     programs = folder / "programs"
     programs.mkdir(mode=0o755, exist_ok=True)
     for program in ("postgres", "initdb"):

@@ -112,9 +112,23 @@ def build_ordinary_command(folder: Path, words: list[str]) -> list[str]:
     for number, path in enumerate(hidden):
         lines += [f"mkdir {folder}/{number}", f"mount --bind {path} {folder}/{number}"]
     lines += [f"mount -t tmpfs -o mode=755 tmpfs {top}" for top in set(hidden.values())]
-    for number, path in enumerate(hidden):
-        lines += [f"mkdir -p {path}", f"mount --bind {folder}/{number} {path}"]
+    for number, (path, top) in enumerate(hidden.items()):
+        lines.append(f"mkdir -p {path}")
+        lines += (
+            bind_children(f"{folder}/{number}", path) if path == top else [f"mount --bind {folder}/{number} {path}"]
+        )
     return ["unshare", "-m", "sh", "-c", "\n".join([*lines, 'exec "$@"']), "sh", *as_nobody]
+
+
+def bind_children(kept: str, path: Path) -> list[str]:
+    """Return what makes all that a private folder holds visible in the public one that took its place."""
+    lines = []
+    for child in path.iterdir():
+        if child.is_symlink():
+            lines.append(f"cp -P {kept}/{child.name} {child}")
+            continue
+        lines += [f"mkdir {child}" if child.is_dir() else f"touch {child}", f"mount --bind {kept}/{child.name} {child}"]
+    return lines
 
 
 def find_private_top(path: Path) -> Path | None:

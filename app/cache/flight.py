@@ -96,6 +96,11 @@ class Flights:
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight] = {}
 
+    @property
+    def count(self) -> int:
+        """How many calls are under way."""
+        return len(self._flights)
+
     def find(self, key: bytes) -> Flight | None:
         """Return the flight to follow."""
         return self._flights.get(key)

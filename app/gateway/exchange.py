@@ -1,6 +1,7 @@
 """The client's side of one request: what is sent to it, and whether it is still there."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -11,6 +12,10 @@ from app.gateway.trace import Trace
 from app.wire.http import Headers
 
 JSON = (b"content-type", b"application/json")
+STALL_SECONDS = 30.0
+STALL_LOOKS = 3
+"""How often a client that reads too slowly is looked for within that time."""
+
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -31,6 +36,10 @@ class Exchange:
         self.gone = False
         self._main = cast("asyncio.Task[object]", asyncio.current_task())
         self._watching: asyncio.Task[None] | None = None
+        self._may_stop: Callable[[], bool] = _always
+        self._writing_since: float | None = None
+        self._stalled = False
+        self._look: asyncio.TimerHandle | None = None
         self._sent_bytes = 0
 
     def own_headers(self) -> Headers:
@@ -63,8 +72,17 @@ class Exchange:
     async def write(self, data: bytes) -> None:
         """Send a part of the body now."""
         self._sent_bytes += len(data)
-        if not self.gone:
+        if self.gone:
+            return
+        self._writing_since = time.monotonic()
+        try:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except asyncio.CancelledError:
+            if not self._stalled or self._may_stop():
+                raise
+            self._main.uncancel()  # others follow this call: it goes on without its own client
+        finally:
+            self._writing_since = None
 
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the body. From here on the client may go without being missed."""
@@ -83,23 +101,41 @@ class Exchange:
         else:
             await self.reply(error.status, [JSON, *error.headers], write_error(error, self.dialect, request_id))
 
-    def watch(self, may_stop: Callable[[], bool] = lambda: True) -> None:
-        """From now on cancel the request's task when the client leaves, unless `may_stop` says that others need it.
+    def watch(self, may_stop: Callable[[], bool] | None = None) -> None:
+        """From now on cancel the request's task when the client leaves or does not read what it is sent.
 
-        The request's body must have been read: what comes next from the client is its departure.
+        Not so when `may_stop` says that others need the answer. The request's body must have been read: what comes
+        next from the client is its departure.
         """
         self.unwatch()
-        self._watching = asyncio.create_task(self._wait_for_departure(may_stop))
+        self._may_stop = may_stop or _always
+        self._watching = asyncio.create_task(self._wait_for_departure())
+        self._look = self._main.get_loop().call_later(STALL_SECONDS / STALL_LOOKS, self._look_for_stall)
 
     def unwatch(self) -> None:
         """Stop looking for the client's departure."""
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
-    async def _wait_for_departure(self, may_stop: Callable[[], bool]) -> None:
+    async def _wait_for_departure(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        if may_stop():
+        if self._may_stop():
             self._main.cancel()
+
+    def _look_for_stall(self) -> None:
+        """Give up a client that has not taken a part of its answer for too long; look again later otherwise."""
+        if self._writing_since is not None and time.monotonic() - self._writing_since >= STALL_SECONDS:
+            self.gone = self._stalled = True
+            self._main.cancel()
+            return
+        self._look = self._main.get_loop().call_later(STALL_SECONDS / STALL_LOOKS, self._look_for_stall)
+
+
+def _always() -> bool:
+    return True

@@ -31,7 +31,7 @@ def build_translated(call: Call, target: Target, translation: Translation, limit
     """Return the provider's request for a call that is translated."""
     outgoing = Outgoing(
         method="POST",
-        url=target.base_url + translation.path,
+        url=_azure_url(target, translation.path[1:], "") if _is_azure(target) else target.base_url + translation.path,
         headers=build_translated_headers(call.headers, call.sent, target.provider, target.tongue, key),
         body=translation.body,
         limits=limits,
@@ -43,9 +43,13 @@ def build_url(call: Call, target: Target) -> str:
     """Return the address: below the provider's base URL what stands below ours, and the query string as it came."""
     query = f"?{call.query.decode('latin-1')}" if call.query else ""
     rest = call.route.rest
-    if target.provider.vendor == "azure-openai":
+    if _is_azure(target):
         return _azure_url(target, rest, query)
     return f"{target.base_url}/{rest if target.dialect is Dialect.OPENAI else f'v1/{rest}'}{query}"
+
+
+def _is_azure(target: Target) -> bool:
+    return target.provider.vendor == "azure-openai"
 
 
 def _azure_url(target: Target, rest: str, query: str) -> str:
@@ -54,7 +58,9 @@ def _azure_url(target: Target, rest: str, query: str) -> str:
     version = target.provider.api_version
     if version is None:
         return f"{base}/openai/v1/{rest}{query}"
-    deployment = f"deployments/{target.model}/" if target.model is not None else ""
+    # Responses are the one model endpoint that has no deployment in its address.
+    names = target.model is not None and not rest.startswith("responses")
+    deployment = f"deployments/{target.model}/" if names else ""
     joined = f"{query}&" if query else "?"
     return f"{base}/openai/{deployment}{rest}{joined}api-version={version}"
 

@@ -97,7 +97,7 @@ async def forward(
     call: Call, endpoint: Endpoint, chosen: Plan, exchange: Exchange, parts: Parts, keeper: Keeper | None = None
 ) -> None:
     """Have the call answered by one of those that may, and pass the answer on."""
-    exchange.watch(keeper.flight.leader_leaves if keeper is not None else _always)
+    exchange.watch(keeper.flight.leader_leaves if keeper is not None else None)
     outcome = await try_all(call, chosen, exchange, parts)
     target = outcome.target
     note_target(exchange, target)
@@ -227,7 +227,3 @@ def note_overhead(exchange: Exchange) -> None:
 def _header_text(text: str) -> bytes:
     """Return `text` as a header value: visible ASCII only, whatever a client put into a name."""
     return text.encode()[:256].translate(_VISIBLE)
-
-
-def _always() -> bool:
-    return True

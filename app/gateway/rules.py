@@ -1,7 +1,7 @@
 """The operator's routing rules as the decisions take them, and what all requests of a process share."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from random import Random
 
@@ -53,7 +53,7 @@ class Routing:
             self.health.succeed(deployment, started)
 
     @contextmanager
-    def watch(self, answered: Answered, row: RequestRow, config: RoutingConfig) -> Iterator[None]:
+    def watch(self, answered: Answered, row: RequestRow, config: RoutingConfig) -> Generator[None]:
         """Note how a stream ends; when the client leaves, nothing is known of its end."""
         deployment = answered.target.deployment
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
@@ -38,6 +38,7 @@ from app.health import HEALTH_HANDLERS
 from app.mock.server import MockServer
 from app.openapi.config import OPENAPI
 from app.openapi.routes import DOCS_HANDLERS
+from app.routing.sharing import HealthSharing
 from app.settings import Settings, get_database_url, get_secret_key
 from app.upstream import Upstream
 from app.worker import run_worker
@@ -69,7 +70,9 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         vault = Vault(derive(get_secret_key(settings), "provider keys"))
         catalog = Catalog(vault, f"{mock.url}/v1")
         directory = Directory(derive(get_secret_key(settings), "key pepper"))
-        watch = await open_watch(settings, directory, catalog, stack)
+        routing = Routing()
+        sharing = open_sharing(settings, routing, stack)
+        watch = await open_watch(settings, directory, catalog, sharing, stack)
         parts = Parts(
             directory=directory,
             catalog=catalog,
@@ -77,7 +80,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
             flights=Flights(),
             upstream=open_upstream(settings, stack),
             recorder=await open_recorder(settings, catalog, stack),
-            routing=Routing(),
+            routing=routing,
             settings=settings,
         )
         app.state.parts = parts
@@ -85,7 +88,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         app.state.changes = ConfigChanges(open_control_engine(settings, stack), vault, watch.refresh)
         app.state.readiness = Readiness(watch)
         app.state.metrics = partial(list_metrics, parts)
-        open_worker(settings, stack)
+        run_beside(run_worker(settings), stack)
         cast(Door, app).gateway = Gateway(parts)
         calm_collector()
         yield
@@ -116,7 +119,7 @@ async def open_mock(stack: AsyncExitStack) -> MockServer:
 
 
 async def open_watch(
-    settings: Settings, directory: Directory, catalog: Catalog, stack: AsyncExitStack
+    settings: Settings, directory: Directory, catalog: Catalog, sharing: HealthSharing, stack: AsyncExitStack
 ) -> SnapshotWatch:
     """Load the snapshots and keep them new."""
     pepper = derive(get_secret_key(settings), "key pepper")
@@ -134,7 +137,7 @@ async def open_watch(
     async def load_prices(connection: Connection, _: int) -> None:
         catalog.prices = PriceBook.build(await list_prices(connection))
 
-    loaders = {"access": load_access, "config": load_catalog, "prices": load_prices}
+    loaders = {"access": load_access, "config": load_catalog, "prices": load_prices, "health": sharing.load}
     watch = SnapshotWatch(get_database_url(settings), loaders)
     stack.push_async_callback(watch.close)
     await watch.start()
@@ -172,9 +175,17 @@ async def open_recorder(settings: Settings, catalog: Catalog, stack: AsyncExitSt
     return recorder
 
 
-def open_worker(settings: Settings, stack: AsyncExitStack) -> None:
-    """Run the embedded job worker beside the web traffic."""
-    task = asyncio.create_task(run_worker(settings))
+def open_sharing(settings: Settings, routing: Routing, stack: AsyncExitStack) -> HealthSharing:
+    """Share the health of deployments with the other processes."""
+    sharing = HealthSharing(get_database_url(settings), routing.health)
+    stack.push_async_callback(sharing.close)
+    run_beside(sharing.run(), stack)
+    return sharing
+
+
+def run_beside(work: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
+    """Run `work` beside the web traffic until the stack closes."""
+    task = asyncio.create_task(work)
 
     async def stop() -> None:
         task.cancel()

@@ -41,6 +41,10 @@ class Health:
     def __init__(self) -> None:
         self._states: dict[Deployment, State] = {}
 
+    def list_known(self) -> list[Deployment]:
+        """Return every deployment that something is known of."""
+        return list(self._states)
+
     def get(self, deployment: Deployment) -> State:
         """Return the state of a deployment, made when first asked for."""
         return self._states.setdefault(deployment, State())

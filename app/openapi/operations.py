@@ -12,7 +12,7 @@ from app.errors import Dialect
 Json = dict[str, Any]
 
 HERE = Path(__file__).parent
-ASKED = ("Cache", "CacheTtl")
+ASKED = ("Cache", "CacheTtl", "Fallback")
 ALWAYS = ("Tags", "Metadata", "Timeout", "RequestId", "UpstreamKey")
 ANTHROPIC = ("AnthropicVersion", "AnthropicBeta")
 ABOUT_BODIES = {"408", "409", "413", "422"}

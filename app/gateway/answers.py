@@ -1,7 +1,7 @@
 """What an attempt ends in: an answer, maybe looked into, or a refusal and its meaning."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
@@ -13,6 +13,9 @@ from app.providers.sse import read_event, split_events
 from app.routing.failure import Failure, judge_answer
 from app.wire.http import Headers
 from app.wire.usage import Facts
+
+OpenTap = Callable[[bool], StreamTap]
+"""How an endpoint's streams are read; the argument says whether to hide the usage."""
 
 JSON = (b"content-type", b"application/json")
 
@@ -121,22 +124,26 @@ async def peek(pieces: AsyncIterator[bytes], tap: StreamTap, *, past_pings: bool
     async for piece in pieces:
         seen.append(piece)
         events = tap.feed(piece)
-        if tap.failed or (events and not (past_pings and _are_pings(events))):
+        if tap.failed or (events and not (past_pings and all(map(_is_ping, split_events(events))))):
             return b"".join(seen)
     raise UpstreamFailure("disconnected", "The provider's stream ended before it began.", answered=True)
 
 
-def refuse_early(first: bytes, target: Target) -> Refusal:
-    """Return what a stream that begins with an error would have been as a refusal."""
-    data = [event.data for event in map(read_event, split_events(first)) if b"error" in event.data]
-    body = data[-1] if data else b""
+def find_early_error(first: bytes, open_tap: OpenTap, target: Target) -> Refusal | None:
+    """Return what a stream that begins with an error would have been as a refusal; None when it begins otherwise."""
+    begin = next((raw for raw in split_events(first) if not _is_ping(raw)), b"")
+    tap = open_tap(False)
+    tap.feed(begin)
+    if not tap.failed:
+        return None
+    body = read_event(begin).data
     status = next((status for word, status in _STATUSES.items() if word in body), 500)
     return Refusal(failure=judge_answer(status, [], body), target=target, status=status, headers=[JSON], body=body)
 
 
-def _are_pings(events: bytes) -> bool:
-    found = map(read_event, split_events(events))
-    return all(event.name == b"ping" or not event.data for event in found)
+def _is_ping(raw: bytes) -> bool:
+    event = read_event(raw)
+    return event.name == b"ping" or not event.data
 
 
 def keys_are_out() -> RelayError:

@@ -13,14 +13,15 @@ from app.gateway.answers import (
     Answer,
     Answered,
     Answering,
+    OpenTap,
     Peeked,
     Refusal,
+    find_early_error,
     find_request_id,
     is_stream,
     keys_are_busy,
     keys_are_out,
     peek,
-    refuse_early,
 )
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
@@ -71,18 +72,18 @@ class Attempts:
         """Try `targets` in order, as the failures say; `fallbacks` are the targets after failures of one kind."""
         self._queue.extend(targets)
         self._fallbacks = dict(fallbacks)
-        budget = self._routing.budget
+        budget, helped = self._routing.budget, False
         budget.requests += 1
         try:
             while True:
                 outcome = await self._try_first()
                 if isinstance(outcome, Answered):
+                    helped = True
                     return outcome
                 if not await self._go_on(outcome):
                     return self._refusal or outcome
         finally:
-            budget.requests -= 1
-            budget.retries -= self._retries
+            budget.end(self._retries, time.monotonic(), helped=helped)
 
     async def _go_on(self, refusal: Refusal) -> bool:
         """Put the next target first and wait as long as it takes; False when there is nothing left to try."""
@@ -90,7 +91,8 @@ class Attempts:
             return self._turn_to(list(self._queue)[1:])
         self._refusal = refusal
         kind = refusal.failure.kind
-        if self._exchange.trace.row.attempts >= MAX_ATTEMPTS or time.monotonic() >= self._deadline:
+        late = time.monotonic() + SHORTEST_TRY_SECONDS >= self._deadline
+        if late or self._exchange.trace.row.attempts >= MAX_ATTEMPTS:
             return False
         if kind in self._fallbacks:
             return self._turn_to(self._fallbacks.pop(kind))
@@ -124,7 +126,7 @@ class Attempts:
     def _spend(self) -> bool:
         """Take one retry out of the budget, until the request is over."""
         budget = self._routing.budget
-        if not budget.allows(self._config.retry_budget):
+        if not budget.allows(self._config.retry_budget, time.monotonic()):
             return False
         budget.retries += 1
         self._retries += 1
@@ -200,8 +202,9 @@ class Attempts:
             if incoming.status >= 300:
                 return await self._refused(incoming, target)
             answer: Answering = TranslatedIncoming(incoming, translation) if translation is not None else incoming
-            if self._call.streamed and is_stream(answer.headers):
-                return await self._look_into(answer, target, started)
+            endpoint = self._call.route.endpoint
+            if self._call.streamed and endpoint is not None and endpoint.open_tap and is_stream(answer.headers):
+                return await self._look_into(answer, target, started, endpoint.open_tap)
             return await self._take_whole(answer, target, started)
         except UpstreamFailure as failure:
             trace.received()
@@ -241,13 +244,13 @@ class Attempts:
         whole = Answer(status=answer.status, headers=pass_headers(answer.headers), body=body, facts=facts)
         return Answered(target=target, answer=whole, started=started, latency_seconds=latency)
 
-    async def _look_into(self, answer: Answering, target: Target, started: float) -> Answered | Refusal:
+    async def _look_into(
+        self, answer: Answering, target: Target, started: float, open_tap: OpenTap
+    ) -> Answered | Refusal:
         """Wait for the first event of a stream, while another try could still answer instead."""
-        endpoint = self._call.route.endpoint
-        assert endpoint is not None and endpoint.open_tap is not None  # noqa: S101, PT018 - no other call is streamed
         guard = self._config.first_token if len(self._queue) > 1 else None
         left = guard - (time.monotonic() - started) if guard is not None else None
-        tap, pieces = endpoint.open_tap(False), answer.chunks()
+        tap, pieces = open_tap(False), answer.chunks()
         try:
             async with asyncio.timeout(left):
                 first = await peek(pieces, tap, past_pings=guard is not None)
@@ -257,10 +260,11 @@ class Attempts:
         except BaseException:
             answer.close()
             raise
-        if tap.failed:
+        refusal = find_early_error(first, open_tap, target) if tap.failed else None
+        if refusal is not None:
             answer.close()
             self._exchange.trace.received()
-            return refuse_early(first, target)
+            return refusal
         latency = time.monotonic() - started
         return Answered(target=target, answer=Peeked(answer, first, pieces), started=started, latency_seconds=latency)
 

@@ -1,5 +1,6 @@
 """Whether and when to try again: full jitter, the provider's word on waiting, and a budget over all requests."""
 
+from collections import deque
 from random import Random
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from app.routing.failure import AGAIN, Failure
 
 MIN_RETRIES = 3
+MEMORY_SECONDS = 1.0
 
 
 class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,15 +26,37 @@ class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget:
-    """Counts the requests under way and the retries that these have made, so that retries never become a storm."""
+    """Counts the requests under way and the retries that these have made, so that retries never become a storm.
+
+    What ended less than a second ago still counts, so that quick failures are held to the same share; only retries
+    that helped are forgotten at once. A request that is alone is no storm.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
+        self._ended: deque[tuple[float, int]] = deque()
+        self._in_vain = 0
 
-    def allows(self, share: float) -> bool:
+    def allows(self, share: float, now: float) -> bool:
         """Return whether one more retry may start now."""
-        return self.retries < max(MIN_RETRIES, share * self.requests)
+        self._forget(now)
+        if self.requests <= 1:
+            return self.retries < MIN_RETRIES
+        return self.retries + self._in_vain < max(MIN_RETRIES, share * (self.requests + len(self._ended)))
+
+    def end(self, retries: int, now: float, *, helped: bool) -> None:
+        """Note that a request which made so many retries is over."""
+        self.requests -= 1
+        self.retries -= retries
+        in_vain = 0 if helped else retries
+        self._ended.append((now, in_vain))
+        self._in_vain += in_vain
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        while self._ended and self._ended[0][0] < now - MEMORY_SECONDS:
+            self._in_vain -= self._ended.popleft()[1]
 
 
 def find_delay(failure: Failure, tries: int, rules: RetryRules, random: Random) -> float | None:

@@ -201,6 +201,12 @@ def test_structured_output(client, provider):
     assert set(form["schema"]["properties"]) == {"answer", "tags"}
 
 
+def test_structured_output_streamed(client):
+    """The stream helper parses the object while it comes."""
+    with client.chat.completions.stream(**ask(fresh()), response_format=Verdict) as stream:
+        assert isinstance(stream.get_final_completion().choices[0].message.parsed, Verdict)
+
+
 def test_images_and_files(client, provider):
     """Images by data and by URL and a PDF become Anthropic's blocks."""
     text = fresh()

@@ -241,6 +241,12 @@ def test_structured_output(client, provider):
     assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)
 
 
+def test_structured_output_streamed(client):
+    """The stream helper parses the object while it comes."""
+    with client.messages.stream(**ask(fresh()), output_format=Verdict) as stream:
+        assert isinstance(stream.get_final_message().parsed_output, Verdict)
+
+
 def test_images_and_documents(client, provider):
     """Image and document blocks become OpenAI's parts."""
     text = fresh()

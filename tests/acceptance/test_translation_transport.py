@@ -154,6 +154,10 @@ def test_signs_of_life(vendors, provider, monkeypatch, path, build, model, name,
     else:
         row = wait_for_row(vendors, request_id)
         assert (row["status_code"], row["error_type"]) == (200, None)
+        with vendors.client() as client:
+            hit = client.post(path, json=body | {"stream": False})
+        assert (hit.status_code, hit.headers["x-aihub-cache-status"]) == (200, "hit")
+        assert text_of(path, hit)
 
 
 def test_a_quick_stream_has_no_pings(http):
@@ -169,9 +173,10 @@ def test_a_stream_that_begins_with_an_error(vendors, provider, http, path, build
     data = json.dumps({"type": "error", "error": error})
     provider.answer_next(f"event: error\ndata: {data}\n\n".encode(), b"", headers=SSE)
     reply = http.post(path, json=build(fresh(), model, stream=True))
-    assert (reply.status_code, reply.headers["content-type"]) == (503, "application/json")
+    status = 529 if path == "/v1/messages" else 503  # Anthropic's clients know 529, others do not
+    assert (reply.status_code, reply.headers["content-type"]) == (status, "application/json")
     assert "Busy now." in reply.json()["error"]["message"]
-    assert row_of(vendors, reply)["status_code"] == 503
+    assert row_of(vendors, reply)["status_code"] == status
 
 
 @crossed
@@ -252,3 +257,45 @@ def test_half_json_names_the_field(http):
     reply = http.post("/v1/chat/completions", json={"model": CLAUDE, "messages": [{"role": "x", "content": "a"}]})
     assert isinstance(reply, httpx.Response)
     assert reply.json()["error"]["param"] == "messages[0].role"
+
+
+@crossed
+def test_client_leaves_a_whole_answer(vendors, provider, path, build, model, name, upstream):
+    """A client that leaves while a whole answer is made ends the provider's work as well."""
+    body = build(fresh("[[mock delay_ms=20000]]"), model)
+    with vendors.client() as client, pytest.raises(httpx.ReadTimeout):
+        client.post(path, json=body, timeout=0.2)
+    provider.wait_for(lambda stats: stats["aborted"] == 1 and stats["in_flight"] == 0)
+
+
+@crossed
+def test_a_fallback_in_another_dialect(vendors, provider, http, path, build, model, name, upstream):
+    """A name may lead on to a provider of another dialect; whoever answers, the form is the client's."""
+    first, second = ("anthropic", "openai/gpt-4o") if name == "anthropic" else ("openai", "anthropic/claude-opus-4-5")
+    fallback = {"targets": [{"provider": first, "model": "status-500"}], "fallbacks": {"any": [second]}}
+    vendors.configure(models={"ours": fallback})
+    try:
+        for streamed in (False, True):
+            provider.reset()
+            text = fresh("either")
+            reply = http.post(path, json=build(text, "ours", stream=streamed))
+            assert text_of(path, reply) == text
+            assert reply.headers["x-relay-attempts"] == "2"
+            assert f"{reply.headers['x-relay-provider']}/{reply.headers['x-relay-model']}" == second
+            assert len({one.path for one in provider.arrivals()}) == 2
+            assert row_of(vendors, reply)["provider"] == second.partition("/")[0]
+    finally:
+        vendors.configure(models={})
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_usage_from_the_cache(http, first):
+    """Whether the first client asked for a stream's usage or not, the next one gets it if it asks, and only then."""
+    body = chat(fresh("counted"), CLAUDE, stream=True)
+    asking = body | {"stream_options": {"include_usage": True}}
+    replies = [http.post("/v1/chat/completions", json=one) for one in ((asking, body) if first else (body, asking))]
+    assert [reply.headers["x-aihub-cache-status"] for reply in replies] == ["miss", "hit"]
+    assert ['"total_tokens"' in reply.text for reply in replies] == [first, not first]
+    whole = http.post("/v1/chat/completions", json=chat(body["messages"][0]["content"], CLAUDE))
+    assert whole.headers["x-aihub-cache-status"] == "hit"
+    assert whole.json()["usage"]["total_tokens"] > 0

@@ -60,7 +60,7 @@ class Vendor:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self):  # noqa: N802 - the name is the library's
+            def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 vendor.arrived.append(Arrived(self.path, headers, body))
@@ -116,7 +116,7 @@ def gateway(shared_gateway, scripted):
 
 
 @pytest.fixture
-def vendor(scripted, gateway):  # noqa: ARG001 - it has to be configured
+def vendor(scripted, gateway):
     scripted.arrived.clear()
     scripted.scripts.clear()
     return scripted

@@ -141,13 +141,32 @@ def test_retries_stay_within_a_fifth_of_the_requests() -> None:
     """With few requests three retries may run; with many, one in five."""
     budget = RetryBudget()
     budget.requests, budget.retries = 5, 2
-    assert budget.allows(0.2)
+    assert budget.allows(0.2, 0)
     budget.retries = 3
-    assert not budget.allows(0.2)
+    assert not budget.allows(0.2, 0)
     budget.requests = 100
-    assert budget.allows(0.2)
+    assert budget.allows(0.2, 0)
     budget.retries = 20
-    assert not budget.allows(0.2)
+    assert not budget.allows(0.2, 0)
+
+
+@pytest.mark.parametrize("helped", [False, True])
+def test_retries_in_vain_count_for_a_second(helped: bool) -> None:
+    """Quick failures are held to the share as well; a retry that helped does not count against the next one."""
+    budget = RetryBudget()
+    budget.requests, budget.retries = 3, 3
+    budget.end(3, 10.0, helped=helped)
+    assert budget.allows(0.2, 10.5) is helped
+    assert budget.allows(0.2, 11.5)
+
+
+def test_a_request_alone_is_no_storm() -> None:
+    """While nobody else calls, only a request's own retries count."""
+    budget = RetryBudget()
+    budget.requests, budget.retries = 1, 3
+    budget.end(3, 10.0, helped=False)
+    budget.requests = 1
+    assert budget.allows(0.2, 10.1)
 
 
 def test_keys_take_turns_and_rest() -> None:

@@ -52,7 +52,8 @@ def test_every_operation_is_answered_as_declared(shared_gateway: Gateway, path: 
         row.media_type if response.status_code == 200 else "application/json"
     )
     assert response.headers["x-request-id"] == response.headers["request-id"]
-    assert response.headers["x-relay-provider"] == "mock"
+    if path not in {"/v1/models", "/v1/models/{model}"}:  # the gateway's own answers
+        assert response.headers["x-relay-provider"] == "mock"
     if row.request is not None and row.id != "createBatch":
         assert response.status_code == 200
     if "json" in response.headers["content-type"] and "jsonl" not in response.headers["content-type"]:

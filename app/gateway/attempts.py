@@ -39,6 +39,7 @@ from app.wire.usage import Facts
 MAX_ATTEMPTS = 12
 SHORTEST_TRY_SECONDS = 0.05
 LIMITED_SECONDS = 1.0
+TIMER_SLACK_SECONDS = 0.002  # event loops may wake a little early, and no wait that was asked for may be cut
 LATE = "The provider did not begin its answer in time."
 
 
@@ -120,7 +121,7 @@ class Attempts:
         if delay is None or time.monotonic() + delay >= self._deadline or not self._spend():
             return False
         self._waits += 1
-        await asyncio.sleep(delay)
+        await asyncio.sleep(delay + TIMER_SLACK_SECONDS)
         return True
 
     def _spend(self) -> bool:

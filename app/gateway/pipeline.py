@@ -20,6 +20,7 @@ from app.routing.failure import Kind
 from app.settings import UpstreamSettings
 from app.upstream import Limits
 
+GRACE_SECONDS = 1.0  # a client that gives up is to find its own timeout, not ours
 _VISIBLE = bytes(byte if 32 < byte < 127 else ord("?") for byte in range(256))
 
 
@@ -197,7 +198,7 @@ def to_stream(call: Call, body: bytes) -> bytes:
 
 def build_limits(call: Call, settings: UpstreamSettings) -> Limits:
     """Return the limits of one exchange: the configured ones, shortened by what the client asks or will wait for."""
-    patience = find_patience(call.sent) or settings.total_seconds
+    patience = (find_patience(call.sent) or settings.total_seconds) + GRACE_SECONDS
     total = min(settings.total_seconds, call.options.timeout_seconds or settings.total_seconds)
     if not call.streamed:
         total = min(total, patience)

@@ -9,6 +9,7 @@ from app.routing.failure import AGAIN, Failure
 
 MIN_RETRIES = 3
 MEMORY_SECONDS = 1.0
+QUIET_REQUESTS = 4
 
 
 class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class RetryBudget:
     """Counts the requests under way and the retries that these have made, so that retries never become a storm.
 
     What ended less than a second ago still counts, so that quick failures are held to the same share; only retries
-    that helped are forgotten at once. A request that is alone is no storm.
+    that helped are forgotten at once. A request that is alone in quiet times is no storm.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class RetryBudget:
     def allows(self, share: float, now: float) -> bool:
         """Return whether one more retry may start now."""
         self._forget(now)
-        if self.requests <= 1:
+        if self.requests <= 1 and len(self._ended) < QUIET_REQUESTS:
             return self.retries < MIN_RETRIES
         return self.retries + self._in_vain < max(MIN_RETRIES, share * (self.requests + len(self._ended)))
 

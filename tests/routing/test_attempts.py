@@ -6,6 +6,7 @@ from time import monotonic, time
 
 import pytest
 
+from app.gateway.options import Sent, find_patience
 from tests.acceptance.support import chat, data_of, fresh, message, row_of, wait_until
 from tests.routing.scripted import begin, cut, good, hang, late, pause, refuse, say_nothing
 
@@ -192,14 +193,30 @@ def test_the_deadline_holds_over_all_tries(stage):
     assert monotonic() - started < 0.4
 
 
-@pytest.mark.parametrize(("hint", "seconds"), [("0.4", 0.4), ("600", 3.0), ("soon", 3.0), ("-1", 3.0), ("nan", 3.0)])
-def test_the_sdks_patience_is_a_hint(stage, hint, seconds):
-    """What the SDK says it waits shortens a whole call, never lengthens one, and nonsense is no error."""
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_sdks_patience_is_a_hint(stage, streamed):
+    """A call goes on for a second longer than the SDK says that it waits, so that it finds its own timeout first."""
+    stage.set_up(max_retries=0)
     stage.one.default = say_nothing
     started = monotonic()
-    reply = ask(stage, x_stainless_read_timeout=hint, x_relay_timeout=1.0)
-    assert reply.status_code == 504
-    assert min(seconds, 1.0) - 0.05 < monotonic() - started < min(seconds, 1.0) + 0.3
+    assert ask(stage, streamed=streamed, x_stainless_read_timeout=0.2).status_code == 504
+    assert (0.4 if streamed else 1.1) < monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("hint", "seconds"), [(b"0.4", 0.4), (b"600", 600), (b"soon", None), (b"-1", None), (b"nan", None)]
+)
+def test_a_hint_that_makes_no_sense_is_none(hint, seconds):
+    """What cannot be read is no error: it is only a hint."""
+    assert find_patience(Sent(read_timeout=hint)) == seconds
+
+
+def test_no_hint_makes_a_call_longer(stage):
+    """However long the SDK would wait, the configured total and `x-relay-timeout` hold."""
+    stage.one.default = say_nothing
+    started = monotonic()
+    assert ask(stage, x_stainless_read_timeout=600, x_relay_timeout=0.4).status_code == 504
+    assert monotonic() - started < 0.8
 
 
 def test_nothing_is_retried_after_the_first_event(stage):
@@ -219,15 +236,15 @@ def test_a_stream_that_breaks_before_its_first_event_is_begun_again(stage):
     assert (reply.headers["x-relay-attempts"], data_of(reply.text)[-1]) == ("2", "[DONE]")
 
 
-@pytest.mark.parametrize("step", [refuse(429, lines=b"retry-after: 1\r\n"), say_nothing, begin(1, hang)])
+@pytest.mark.parametrize("step", [refuse(429, lines=b"retry-after-ms: 600\r\n"), say_nothing, begin(1, hang)])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_client_that_leaves_ends_it(stage, step, streamed):
     """Who leaves while the gateway waits or retries ends both at once: no further call, nothing left under way."""
     stage.one.default = step
     body = chat(fresh(), "one/m", stream=streamed)
     with stage.gateway.client() as client, pytest.raises(Exception, match="timed out"):
-        client.post(CHAT, json=body, timeout=0.3)
+        client.post(CHAT, json=body, timeout=0.2)
     budget = stage.gateway.parts.routing.budget
     wait_until(lambda: (budget.requests, stage.one.open), lambda seen: seen == (0, 0), 0.6)
-    pause(1.0)
+    pause(0.6)
     assert len(stage.one.calls) == 1

@@ -161,12 +161,16 @@ def test_retries_in_vain_count_for_a_second(helped: bool) -> None:
 
 
 def test_a_request_alone_is_no_storm() -> None:
-    """While nobody else calls, only a request's own retries count."""
+    """While hardly anybody calls, only a request's own retries count; after a few in one second it is one."""
     budget = RetryBudget()
     budget.requests, budget.retries = 1, 3
     budget.end(3, 10.0, helped=False)
     budget.requests = 1
     assert budget.allows(0.2, 10.1)
+    for _ in range(3):
+        budget.requests = 2
+        budget.end(0, 10.2, helped=True)
+    assert not budget.allows(0.2, 10.3)
 
 
 def test_keys_take_turns_and_rest() -> None:

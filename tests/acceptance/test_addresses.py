@@ -86,7 +86,7 @@ def test_model_list_addresses(vendors, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/anthropic/v1/models?limit=1000", "/anthropic/v1/models", "/v1/anthropic/models?limit=5"]
+    "path", ["/anthropic/v1/models?limit=9", "/anthropic/v1/models", "/v1/anthropic/models"]
 )
 def test_model_list_for_anthropic_clients(vendors, provider, path):
     """Below the provider's name a client gets Anthropic's own list, asked for with Anthropic's credential."""

@@ -85,9 +85,7 @@ def test_model_list_addresses(vendors, path):
     assert reply.json()["object"] == "list"
 
 
-@pytest.mark.parametrize(
-    "path", ["/anthropic/v1/models?limit=9", "/anthropic/v1/models", "/v1/anthropic/models"]
-)
+@pytest.mark.parametrize("path", ["/anthropic/v1/models?limit=9", "/anthropic/v1/models", "/v1/anthropic/models"])
 def test_model_list_for_anthropic_clients(vendors, provider, path):
     """Below the provider's name a client gets Anthropic's own list, asked for with Anthropic's credential."""
     reply = send_path(vendors, "GET", path, anthropic_version="2023-06-01")

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from app.cache.flight import Flight
 from app.errors import BadGatewayError, UpstreamFailure
 from app.gateway.answers import Answer, Answering, find_request_id
@@ -14,6 +16,8 @@ from app.providers.protocol import Endpoint, StreamTap
 from app.upstream import Incoming, Outgoing, Upstream
 from app.wire.http import Headers
 from app.wire.usage import Facts
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 CUT = "The provider's stream ended before it was complete."
 DRAIN_SECONDS = 1.0
@@ -64,12 +68,26 @@ def refuse(status: int, headers: Headers, body: bytes, call: Call, target: Targe
 
 
 def read_facts(endpoint: Endpoint, body: bytes) -> Facts:
-    """Return what a whole answer says; BadGatewayError when it is none."""
+    """Return what a whole answer says; BadGatewayError when it is not even a JSON object.
+
+    An object in a form we do not know is the provider's answer all the same: it is passed on, and never kept.
+    """
     try:
         return endpoint.read_facts(body)
     except ValueError as error:
+        if is_object(body):
+            return Facts()
         message = "The provider's answer is not what this endpoint answers with."
         raise BadGatewayError(message, code="upstream_invalid_answer") from error
+
+
+def is_object(body: bytes) -> bool:
+    """Return whether `body` is a JSON object, of whatever content."""
+    try:
+        _decode_object(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 async def forward_stream(incoming: Answering, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> None:

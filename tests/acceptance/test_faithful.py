@@ -209,3 +209,15 @@ def test_data_lines_of_a_hit_are_complete(vendors):
     body = json.dumps(chat(fresh(), "gpt-4o", stream=True)).encode()
     first, second = post(vendors, body), post(vendors, body)
     assert data_of(first.body.decode())[-1] == data_of(second.body.decode())[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"])
+def test_an_object_in_an_unknown_form_passes(vendors, provider, path):
+    """A 200 with a JSON object that is not the endpoint's usual one is the provider's answer: passed on, never kept."""
+    answer = b'{"object":"new.form", "data":{"n":9007199254740993}}'
+    model = "claude-opus-4-5" if "messages" in path else "gpt-4o"
+    body = json.dumps(chat(fresh(), model, max_tokens=5)).encode()
+    for _ in range(2):
+        provider.answer_next(answer)
+        reply = post(vendors, body, path)
+        assert (reply.status, reply.body, reply.headers["x-aihub-cache-status"]) == (200, answer, "miss")

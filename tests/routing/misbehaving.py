@@ -169,9 +169,12 @@ async def _gzip(asked: Asked) -> None:
     await asked.answer(gzip.compress(asked.good()), lines=asked.kind + b"content-encoding: gzip\r\n")
 
 
+_BOMB = gzip.compress(b" " * 2**24)
+
+
 @_behaviour("gzip-bomb")
 async def _gzip_bomb(asked: Asked) -> None:
-    await asked.answer(gzip.compress(b" " * 2**24), lines=asked.kind + b"content-encoding: gzip\r\n")
+    await asked.answer(_BOMB, lines=asked.kind + b"content-encoding: gzip\r\n")
 
 
 @_behaviour("unknown-encoding")

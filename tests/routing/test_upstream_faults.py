@@ -19,7 +19,7 @@ from tests.upstream.faulty import answer_all, make_tls
 
 TABLE = Path(__file__).parents[2] / "docs" / "upstream-faults.md"
 LIMITS = UpstreamSettings(
-    connect_seconds=0.3, first_byte_seconds=0.3, idle_seconds=0.3, total_seconds=1.0, max_answer_bytes=2**20
+    connect_seconds=0.6, first_byte_seconds=0.6, idle_seconds=0.6, total_seconds=2.0, max_answer_bytes=2**20
 )
 OUTSIDE = {"refused", "hang-at-connect", "tls-untrusted", "dns-failure"}
 """Behaviours of whole addresses: each is a provider of its own."""

@@ -5,7 +5,7 @@ import pytest
 from anthropic import Anthropic
 from openai import NotFoundError, OpenAI
 
-from tests.acceptance.support import Provider
+from tests.acceptance.support import Provider, make_key
 from tests.gateway_process import Gateway
 
 
@@ -47,7 +47,7 @@ def test_every_listed_name_can_be_called(http: httpx.Client) -> None:
 
 
 def test_a_configured_name_comes_first(gateway: Gateway) -> None:
-    """Aliases and groups are on the list, and a key sees only what it may call."""
+    """Aliases and groups are on the list, before the models of providers."""
     gateway.configure(models={"best": {"targets": [{"provider": "mock", "model": "echo"}]}})
     with gateway.client() as client:
         listed = client.get("/v1/models").json()["data"]
@@ -57,3 +57,13 @@ def test_a_configured_name_comes_first(gateway: Gateway) -> None:
             "/v1/chat/completions", json={"model": "best", "messages": [{"role": "user", "content": "x"}]}
         )
         assert (reply.status_code, reply.headers["x-relay-model"]) == (200, "echo")
+
+
+def test_a_key_sees_only_what_it_may_call(gateway: Gateway) -> None:
+    """A key that is restricted to some models is shown those and no others."""
+    gateway.configure(models={"best": {"targets": [{"provider": "mock", "model": "echo"}]}})
+    key = make_key(gateway, "limited@example.com", models=("best",))
+    with gateway.client(headers={"authorization": f"Bearer {key}"}) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["best"]
+        assert client.get("/v1/models/best").status_code == 200
+        assert client.get("/v1/models/mock/echo").status_code == 404

@@ -117,7 +117,6 @@ def build_retry_rules(config: RoutingConfig) -> RetryRules:
         backoff_seconds=config.backoff,
         max_backoff_seconds=config.max_backoff,
         max_wait_seconds=config.max_wait,
-        budget=config.retry_budget,
     )
 
 

@@ -15,15 +15,13 @@ QUIET_REQUESTS = 4
 class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
     """`max_retries` per request; waits grow from `backoff_seconds` by doubling up to `max_backoff_seconds`.
 
-    A provider that asks for more than `max_wait_seconds` is not waited for. `budget` is the share of the requests under
-    way that may be retries.
+    A provider that asks for more than `max_wait_seconds` is not waited for.
     """
 
     max_retries: int = 2
     backoff_seconds: float = 0.5
     max_backoff_seconds: float = 8.0
     max_wait_seconds: float = 5.0
-    budget: float = 0.2
 
 
 class RetryBudget:

@@ -2,50 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 
 import click
 
-from app.settings import LOG_FORMAT, SettingsError, read_settings
-
-P = ParamSpec("P")
-
-
-def explained(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn the failures that an operator can mend into one line on the terminal and exit status 1."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        import psycopg
-        from sqlalchemy.exc import DBAPIError
-
-        from app.catalog.secrets import SecretUnreadableError
-        from app.catalog.seed import ConfigError
-        from app.db.embedded import EmbeddedPostgresError
-
-        try:
-            function(*args, **kwargs)
-        except ConfigError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
-        except (SettingsError, EmbeddedPostgresError, SecretUnreadableError) as error:
-            raise click.ClickException(str(error)) from error
-        except (DBAPIError, psycopg.Error) as error:
-            raise click.ClickException(f"The database cannot be used: {_first_line(error)}") from error
-
-    return run
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().partition("\n")[0]
-
-
-def say(sentence: str) -> None:
-    """Tell the operator what is going on."""
-    click.echo(sentence, err=True)
+from app.commands.keys import keys
+from app.commands.terms import explained, say
+from app.settings import LOG_FORMAT, read_settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,46 +58,6 @@ def migrate() -> None:
         click.echo(f"The schema is up to date ({count} migrations applied).")
 
 
-@main.group()
-def keys() -> None:
-    """Make and list API keys."""
-
-
-@keys.command("create")
-@click.option("--user", "email", help="E-mail address of the key's owner; made when unknown (default: the first user).")
-@click.option("--name", default="", help="What the key is for.")
-@click.option("--model", "models", multiple=True, help="Allow only this model; repeat for more.")
-@click.option("--expires-days", type=click.IntRange(1, 3650), help="Days until the key expires (default: never).")
-@explained
-def create_key(email: str | None, name: str, models: tuple[str, ...], expires_days: int | None) -> None:
-    """Make a key and print it; it is shown this once and kept only as a hash."""
-    from app.start import create_key as make
-
-    click.echo(make(read_settings(), say, email=email, name=name, models=models or None, expires_days=expires_days))
-
-
-@keys.command("list")
-@explained
-def list_keys() -> None:
-    """List the live keys: public id, owner and name."""
-    from app.start import list_keys as lines
-
-    for public_id, name, email in lines(read_settings(), say):
-        click.echo(f"rk-{public_id}-…  {email}  {name}")
-
-
-@keys.command("revoke")
-@click.argument("public_id")
-@explained
-def revoke_key(public_id: str) -> None:
-    """Revoke the key with that public id (the part between the dashes, or the whole key)."""
-    from app.start import revoke_key as revoke
-
-    if not revoke(read_settings(), say, public_id):
-        raise click.ClickException("there is no live key with that public id")
-    click.echo("Revoked; every process refuses it within seconds.")
-
-
 @main.command()
 @explained
 def doctor() -> None:
@@ -146,3 +69,6 @@ def doctor() -> None:
         click.echo(f"{finding.mark} {finding.text}")
     if any(finding.bad for finding in findings):
         raise SystemExit(1)
+
+
+main.add_command(keys)

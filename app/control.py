@@ -31,6 +31,19 @@ logger = logging.getLogger("relaycore.control")
 ControlRequest = Request[Any, Any, State]
 
 
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class ControlResponse(Response[Any]):
+    """An answer of the control API: money is a JSON number with all its digits."""
+
+    def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
+        """Return the bytes of the body."""
+        if media_type == "application/json" and not isinstance(content, (bytes, str)):
+            return _encode(content)
+        return super().render(content, media_type, enc_hook)
+
+
 def answer_error(request: ControlRequest, error: Exception) -> Response[bytes]:
     """Return the answer to any failure of a control route. Strangers learn nothing but that they are strangers."""
     failure = error if isinstance(error, RelayError) else translate(error)

@@ -25,7 +25,7 @@ from app.catalog.prices import PriceBook
 from app.catalog.secrets import Vault
 from app.catalog.snapshot import Catalog
 from app.catalog.store import load_config
-from app.control import EXCEPTION_HANDLERS
+from app.control import EXCEPTION_HANDLERS, ControlResponse
 from app.control_routes import CONTROL_ROUTES
 from app.db.connection import Connection
 from app.db.engine import open_engine
@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> Litestar:
         lifespan=[partial(live, settings)],
         dependencies={"changes": Provide(get_changes, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
+        response_class=ControlResponse,
         openapi_config=OPENAPI,
         logging_config=None,
         request_max_body_size=settings.max_body_bytes,

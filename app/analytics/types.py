@@ -4,6 +4,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.wire.money import Hold
 from app.wire.usage import Usage
 
 
@@ -12,7 +13,8 @@ class RequestRow(msgspec.Struct, kw_only=True):
 
     Times are seconds since the epoch (UTC), durations milliseconds. `billed` is False when no provider was paid for
     the answer (a cache hit): its price then counts as saved. `tags` and `metadata` come from the client (metadata is
-    the JSON text of an object).
+    the JSON text of an object). `hold` is the money held for the call; `estimated_usage` is then charged when a
+    provider may be owed something and reported no usage.
     """
 
     id: UUID
@@ -21,6 +23,8 @@ class RequestRow(msgspec.Struct, kw_only=True):
     response_time: float
     user_id: UUID | None = None
     api_key_id: UUID | None = None
+    team_id: UUID | None = None
+    organization_id: UUID | None = None
     provider: str | None = None
     model: str | None = None
     requested_model: str | None = None
@@ -45,3 +49,5 @@ class RequestRow(msgspec.Struct, kw_only=True):
     metadata: str | None = None
     request_bytes: int | None = None
     response_bytes: int | None = None
+    hold: Hold | None = None
+    estimated_usage: Usage | None = None

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, func, select, text
 
 from app.catalog.prices import PriceRow, source_family
 from app.db.connection import Connection as HotConnection
-from app.db.tables import prices
 
 Key = tuple[str, str, str, int]
 Line = tuple[str, str, str, int, Decimal, str]
@@ -16,18 +15,36 @@ Line = tuple[str, str, str, int, Decimal, str]
 ALL = "SELECT provider, model, token_class, from_input_tokens, usd_per_unit, source FROM prices"
 
 # One statement however many rows: each one raises the version of the price snapshot.
-UPSERT = text("""
-INSERT INTO prices (provider, model, token_class, from_input_tokens, usd_per_unit, source)
-SELECT * FROM unnest(CAST(:providers AS text[]), CAST(:models AS text[]), CAST(:classes AS text[]),
-                     CAST(:starts AS bigint[]), CAST(:amounts AS numeric[]), CAST(:sources AS text[]))
-ON CONFLICT (provider, model, token_class, from_input_tokens)
-DO UPDATE SET usd_per_unit = excluded.usd_per_unit, source = excluded.source, updated_at = now()
+RETIRE = text("""
+WITH gone AS (
+    SELECT * FROM unnest(CAST(:providers AS text[]), CAST(:models AS text[]), CAST(:classes AS text[]),
+                         CAST(:starts AS bigint[])) AS one (provider, model, token_class, from_input_tokens)
+), retired AS (
+    UPDATE price_versions AS old SET known = tstzrange(lower(old.known), now())
+    FROM gone
+    WHERE old.provider = gone.provider AND old.model = gone.model AND old.token_class = gone.token_class
+      AND old.from_input_tokens = gone.from_input_tokens AND old.origin = 'catalogue' AND upper_inf(old.known)
+      AND old.valid @> now() AND lower(old.known) < now()
+    RETURNING old.*
+)
+INSERT INTO price_versions
+    (provider, model, token_class, from_input_tokens, origin, usd_per_unit, source, valid, known)
+SELECT provider, model, token_class, from_input_tokens, origin, usd_per_unit, source,
+       tstzrange(lower(valid), now()), tstzrange(now(), NULL)
+FROM retired WHERE lower_inf(valid) OR lower(valid) < now()
 """)
-DELETE = text("""
-DELETE FROM prices USING unnest(CAST(:providers AS text[]), CAST(:models AS text[]), CAST(:classes AS text[]),
-                                CAST(:starts AS bigint[])) AS gone (provider, model, token_class, from_input_tokens)
-WHERE prices.provider = gone.provider AND prices.model = gone.model
-  AND prices.token_class = gone.token_class AND prices.from_input_tokens = gone.from_input_tokens
+INSERT = text("""
+INSERT INTO price_versions
+    (provider, model, token_class, from_input_tokens, origin, usd_per_unit, source, valid, known)
+SELECT provider, model, token_class, start, 'catalogue', amount, source,
+       tstzrange(CASE WHEN EXISTS (
+           SELECT FROM price_versions AS old
+           WHERE old.provider = new.provider AND old.model = new.model AND old.token_class = new.token_class
+             AND old.from_input_tokens = new.start AND old.origin = 'catalogue') THEN now() END, NULL),
+       tstzrange(now(), NULL)
+FROM unnest(CAST(:providers AS text[]), CAST(:models AS text[]), CAST(:classes AS text[]), CAST(:starts AS bigint[]),
+            CAST(:amounts AS numeric[]), CAST(:sources AS text[]))
+    AS new (provider, model, token_class, start, amount, source)
 """)
 
 
@@ -49,18 +66,16 @@ def replace_prices(connection: Connection, rows: Sequence[PriceRow], source: str
     foreign = {key for key, row in stored.items() if source_family(row.source) != source_family(source)}
     changed = [row for key, row in wanted.items() if key not in foreign and stored.get(key) != row]
     gone = [row for key, row in stored.items() if key not in foreign and key not in wanted]
+    if changed or gone:
+        connection.execute(RETIRE, _key_columns([*changed, *gone]))
     if changed:
         amounts = {"amounts": [row.usd_per_unit for row in changed], "sources": [row.source for row in changed]}
-        connection.execute(UPSERT, _key_columns(changed) | amounts)
-    if gone:
-        connection.execute(DELETE, _key_columns(gone))
+        connection.execute(INSERT, _key_columns(changed) | amounts)
     return len(changed) + len(gone)
 
 
 def _list_stored(connection: Connection) -> list[PriceRow]:
-    columns = (prices.c.provider, prices.c.model, prices.c.token_class, prices.c.from_input_tokens)
-    lines = connection.execute(select(*columns, prices.c.usd_per_unit, prices.c.source))
-    return [_read_row(cast(Line, tuple(line))) for line in lines]
+    return [_read_row(cast(Line, tuple(line))) for line in connection.execute(text(ALL))]
 
 
 def _read_row(line: Line) -> PriceRow:

@@ -8,7 +8,7 @@ import msgspec
 from app.catalog.prices import PriceBook
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.catalog.store import KEY_SEPARATOR, PROVIDER_KEY, StoredConfig
-from app.catalog.types import CacheConfig, ModelConfig, ProviderConfig, RoutingConfig
+from app.catalog.types import BudgetConfig, CacheConfig, LimitsConfig, ModelConfig, ProviderConfig, RoutingConfig
 from app.providers.registry import VENDORS, Provider, build_provider
 from app.wire.usage import Usage
 
@@ -21,6 +21,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     models: Mapping[str, ModelConfig] = {}
     routing: RoutingConfig = RoutingConfig()
+    budgets: BudgetConfig = BudgetConfig()
+    limits: LimitsConfig = LimitsConfig()
     unreadable: tuple[str, ...] = ()
 
 
@@ -71,5 +73,7 @@ def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> 
         cache=stored.document.cache,
         models=stored.document.models,
         routing=stored.document.routing,
+        budgets=stored.document.budgets,
+        limits=stored.document.limits,
         unreadable=tuple(unreadable),
     )

@@ -23,7 +23,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One provider. `type` names a vendor row; `base_url` overrides the vendor's.
 
     `api_key`, or `api_keys` for several that are used in turn, are only ever read in: they are stored encrypted beside
-    the document and shown masked. `api_version` is Azure's, `region` Bedrock's.
+    the document and shown masked. `api_version` is Azure's, `region` Bedrock's. What a call costs is its list price
+    less `discount` (what the vendor grants) plus `margin` (what is charged on top), both shares of one.
     """
 
     type: Name
@@ -32,6 +33,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     api_keys: Annotated[tuple[str, ...], Meta(max_length=64)] | None = None
     api_version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")] | None = None
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+    discount: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -93,6 +96,39 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     slow_stream: Seconds | None = None
 
 
+Usd = Annotated[float, Meta(ge=0, le=1_000_000_000)]
+
+
+class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How money is held for calls of whoever has a budget.
+
+    `assumed_output_tokens` bounds answers of models whose own limit is not known, when the call names none. The
+    `unpriced_*` amounts (US dollars for a million tokens) count calls of models without a price; None refuses them.
+    """
+
+    assumed_output_tokens: Annotated[int, Meta(ge=16, le=10_000_000)] = 4096
+    unpriced_input_usd: Usd | None = None
+    unpriced_output_usd: Usd | None = None
+
+
+class LimitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a model may be called, by everybody together: calls and tokens a minute, calls at a time."""
+
+    rpm: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+    tpm: Annotated[int, Meta(ge=0, le=10_000_000_000)] | None = None
+    max_parallel: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of models by the name that is called or "provider/model".
+
+    `interactive_share` is the part of every limit that batch-class traffic leaves to interactive calls.
+    """
+
+    models: dict[ModelName, LimitConfig] = {}
+    interactive_share: Annotated[float, Meta(ge=0, le=1)] = 0.2
+
+
 class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured while running; one document, validated whole."""
 
@@ -100,3 +136,5 @@ class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     models: dict[ModelName, ModelConfig] = {}
     routing: RoutingConfig = RoutingConfig()
     cache: CacheConfig = CacheConfig()
+    budgets: BudgetConfig = BudgetConfig()
+    limits: LimitsConfig = LimitsConfig()

@@ -1,0 +1,1 @@
+"""The groups of the `relaycore` command, a module each."""

@@ -12,6 +12,8 @@ from litestar.exceptions import HTTPException
 
 from app.access.credentials import find_credential
 from app.access.directory import Directory
+from app.access.types import Caller
+from app.db.audit import Actor
 from app.db.connection import DatabaseAwayError
 from app.errors import (
     BadRequestError,
@@ -42,6 +44,16 @@ class ControlResponse(Response[Any]):
         if media_type == "application/json" and not isinstance(content, (bytes, str)):
             return _encode(content)
         return super().render(content, media_type, enc_hook)
+
+
+def get_actor(request: ControlRequest) -> Actor:
+    """Return who makes the request, for the audit log."""
+    caller = cast(Caller, request.state.caller)
+    return Actor(
+        label=caller.label or str(caller.user_id),
+        user_id=caller.user_id,
+        key_id=caller.key_id,
+    )
 
 
 def answer_error(request: ControlRequest, error: Exception) -> Response[bytes]:

@@ -25,9 +25,11 @@ from app.catalog.prices import PriceBook
 from app.catalog.secrets import Vault
 from app.catalog.snapshot import Catalog
 from app.catalog.store import load_config
-from app.control import EXCEPTION_HANDLERS, ControlResponse
+from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES
+from app.db.audit import Auditor
 from app.db.connection import Connection
+from app.db.control import Control
 from app.db.engine import open_engine
 from app.db.watch import SnapshotWatch
 from app.gateway.door import Door
@@ -54,7 +56,11 @@ def create_app(settings: Settings) -> Litestar:
     return Door(
         route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS, *CONTROL_ROUTES],
         lifespan=[partial(live, settings)],
-        dependencies={"changes": Provide(get_changes, sync_to_thread=False)},
+        dependencies={
+            "actor": Provide(get_actor, sync_to_thread=False),
+            "changes": Provide(get_changes, sync_to_thread=False),
+            "control": Provide(get_control, sync_to_thread=False),
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         response_class=ControlResponse,
         openapi_config=OPENAPI,
@@ -86,7 +92,9 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         )
         app.state.parts = parts
         app.state.directory = directory
-        app.state.changes = ConfigChanges(open_control_engine(settings, stack), vault, watch.refresh)
+        engine = open_control_engine(settings, stack)
+        app.state.changes = ConfigChanges(engine, vault, watch.refresh)
+        app.state.control = Control(engine, Auditor(derive(get_secret_key(settings), "audit log")), watch.refresh)
         app.state.readiness = Readiness(watch)
         app.state.metrics = partial(list_metrics, parts)
         run_beside(run_worker(settings), stack)
@@ -98,6 +106,11 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
 def get_changes(state: State) -> ConfigChanges:
     """Hand the configuration to the routes that change it."""
     return cast(ConfigChanges, state.changes)
+
+
+def get_control(state: State) -> Control:
+    """Hand the database to the routes of the control plane."""
+    return cast(Control, state.control)
 
 
 class Readiness:

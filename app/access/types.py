@@ -10,7 +10,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """The holder of a credential that was accepted.
 
     `scope` names whose cached answers may be shared: those of one user's keys. `models` is None when every model may
-    be called.
+    be called. `label` names the credential for people.
     """
 
     user_id: UUID
@@ -18,6 +18,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool
     scope: bytes
     models: frozenset[str] | None = None
+    label: str = ""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,103 @@
+"""The audit log: who changed what, before and after, in a chain of hashes under a key that is not in the database."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select
+
+from app.db.tables import audit_log
+
+START = bytes(32)
+"""What the first line's hash covers in place of a line before it."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts: `label` is for people (an e-mail address, a key's public id, "cli")."""
+
+    label: str
+    user_id: UUID | None = None
+    key_id: UUID | None = None
+    request_id: str | None = None
+
+
+COMMAND_LINE = Actor(label="command line")
+
+
+class Auditor:
+    """Writes lines in the transactions of the changes that they tell of."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def record(
+        self, connection: Connection, actor: Actor, action: str, of: tuple[str, str], before: object, after: object
+    ) -> None:
+        """Append a line about the object `of` (kind, id); None as `before` is a creation, as `after` a deletion.
+
+        Lines are written one transaction after the other. Secrets must not be in `before` and `after`.
+        """
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore audit"))))
+        newest = select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
+        last = connection.execute(newest).first()
+        line: dict[str, Any] = {
+            "sequence": last[0] + 1 if last is not None else 1,
+            "at": connection.execute(select(func.clock_timestamp())).scalar_one(),
+            "actor": actor.label,
+            "actor_user_id": actor.user_id,
+            "actor_key_id": actor.key_id,
+            "action": action,
+            "object_kind": of[0],
+            "object_id": of[1],
+            "before": _plain(before),
+            "after": _plain(after),
+            "request_id": actor.request_id,
+        }
+        previous = bytes(last[1]) if last is not None else START
+        connection.execute(
+            insert(audit_log).values(**line, previous_hash=previous, hash=hash_line(self._key, line, previous))
+        )
+
+    def find_break(self, connection: Connection) -> int | None:
+        """Return the sequence number of the first line that is not as it was written; None when all are."""
+        expected, previous = 1, START
+        for line in _read_lines(connection):
+            stored, chained = bytes(line.pop("hash")), bytes(line.pop("previous_hash"))
+            right = hash_line(self._key, line, previous)
+            if line["sequence"] != expected or chained != previous or not hmac.compare_digest(stored, right):
+                return expected
+            expected, previous = expected + 1, stored
+        return None
+
+
+def hash_line(key: bytes, line: dict[str, Any], previous: bytes) -> bytes:
+    """Return the hash of a line: HMAC-SHA-256 over the one before it and everything the line says."""
+    said = {**line, "at": line["at"].astimezone(UTC).isoformat()}
+    return hmac.digest(key, previous + _encode(said), hashlib.sha256)
+
+
+def _read_lines(connection: Connection) -> Iterator[dict[str, Any]]:
+    lines = connection.execution_options(yield_per=1000).execute(select(audit_log).order_by(audit_log.c.sequence))
+    for line in lines.mappings():
+        yield dict(line)
+
+
+def _plain(value: object) -> Any:
+    """Return `value` as it will come back from the database, so that its hash is the same then."""
+    if value is None:
+        return None
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_write_instant))
+
+
+def _write_instant(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return str(value)

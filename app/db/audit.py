@@ -98,6 +98,4 @@ def _plain(value: object) -> Any:
 def _write_instant(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)
     return str(value)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from app.commands.audit import audit
 from app.commands.keys import keys
+from app.commands.secret import secret
 from app.commands.terms import explained, say
 from app.settings import LOG_FORMAT, read_settings
 
@@ -72,3 +74,5 @@ def doctor() -> None:
 
 
 main.add_command(keys)
+main.add_command(audit)
+main.add_command(secret)

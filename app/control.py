@@ -12,12 +12,14 @@ from litestar.exceptions import HTTPException
 
 from app.access.credentials import find_credential
 from app.access.directory import Directory
+from app.access.policy import PUBLIC, find_nearest_policy
 from app.access.types import Caller
 from app.db.audit import Actor
 from app.db.connection import DatabaseAwayError
 from app.errors import (
     BadRequestError,
     Dialect,
+    ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     RelayError,
@@ -59,8 +61,8 @@ def get_actor(request: ControlRequest) -> Actor:
 def answer_error(request: ControlRequest, error: Exception) -> Response[bytes]:
     """Return the answer to any failure of a control route. Strangers learn nothing but that they are strangers."""
     failure = error if isinstance(error, RelayError) else translate(error)
-    if failure.status in {404, 405} and not is_known(request):
-        failure = UnauthenticatedError("An API key is needed here.")
+    if failure.status in {404, 405}:
+        failure = judge_absence(request, failure)
     if failure.status >= 500 and not isinstance(error, RelayError):
         logger.error("control request failed", exc_info=error)
     request_id = str(make_uuid7())
@@ -111,11 +113,19 @@ _BY_STATUS: dict[int, Callable[[HTTPException], RelayError]] = {
 }
 
 
-def is_known(request: ControlRequest) -> bool:
-    """Return whether the request carries a valid key, as far as the local snapshot tells."""
+def judge_absence(request: ControlRequest, failure: RelayError) -> RelayError:
+    """Return what may be said about what is not there: to strangers and those without the right, nothing of it."""
     directory = cast("Directory | None", request.app.state.get("directory"))
     key = find_credential(request.scope["headers"])
-    return directory is not None and key is not None and directory.find(key) is not None
+    caller = directory.find(key) if directory is not None and key is not None else None
+    if caller is None:
+        return UnauthenticatedError("An API key is needed here.")
+    policy = find_nearest_policy(request.scope["path"])
+    try:
+        (policy or PUBLIC).check(caller)
+    except ForbiddenError as refusal:
+        return refusal
+    return failure
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[ControlRequest, Exception], Response[bytes]]] = {

@@ -1,8 +1,26 @@
-"""Every control route and who may call it, in one table."""
+"""Every control route in one list; who may call which is in app.access.policy."""
 
 from litestar import Router
 
-from app.access.guards import require_admin
+from app.access.audit_routes import AUDIT_HANDLERS
+from app.access.key_routes import KEY_HANDLERS
+from app.access.organization_routes import ORGANIZATION_HANDLERS
+from app.access.team_routes import TEAM_HANDLERS
+from app.access.user_routes import USER_HANDLERS
+from app.analytics.routes import ANALYTICS_HANDLERS
 from app.catalog.routes import CONFIG_HANDLERS
 
-CONTROL_ROUTES = [Router("/", guards=[require_admin], route_handlers=CONFIG_HANDLERS)]
+CONTROL_ROUTES = [
+    Router(
+        "/",
+        route_handlers=[
+            *CONFIG_HANDLERS,
+            *AUDIT_HANDLERS,
+            *USER_HANDLERS,
+            *KEY_HANDLERS,
+            *TEAM_HANDLERS,
+            *ORGANIZATION_HANDLERS,
+            *ANALYTICS_HANDLERS,
+        ],
+    )
+]

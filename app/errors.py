@@ -65,6 +65,18 @@ class UnauthenticatedError(RelayError):
     code = "invalid_api_key"
 
 
+class BudgetExceededError(RelayError):
+    """402: a budget has not enough left for the call. Trying again does not help, and the SDKs are told so."""
+
+    status = 402
+    openai_type = "insufficient_quota"
+    anthropic_type = "billing_error"
+    code = "budget_exceeded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers=((b"x-should-retry", b"false"),))
+
+
 class ForbiddenError(RelayError):
     """403: a valid key without the right."""
 
@@ -117,6 +129,24 @@ class RequestTimeoutError(RelayError):
     openai_type = "timeout_error"
     anthropic_type = "timeout_error"
     code = "request_timeout"
+
+
+class RateLimitedError(RelayError):
+    """429: a limit of the gateway's own is reached. The headers say how long to wait."""
+
+    status = 429
+    openai_type = "rate_limit_error"
+    anthropic_type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class UnpricedModelError(RelayError):
+    """422: a budget applies, and nobody knows what the call would cost."""
+
+    status = 422
+    openai_type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+    code = "model_unpriced"
 
 
 class UnavailableError(RelayError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
@@ -12,8 +12,10 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.access.budgets import Budgets
 from app.access.directory import Directory
-from app.access.keys import derive, hash_key
+from app.access.guards import check_declared, enforce_policy
+from app.access.processes import ProcessLease
 from app.access.store import ADMIN_EMAIL, ADMIN_HASH, find_admin, list_changed_keys, load_admin_hash
 from app.access.types import Caller
 from app.analytics.recorder import Recorder
@@ -22,16 +24,14 @@ from app.cache.flight import Flights
 from app.catalog.changes import ConfigChanges
 from app.catalog.price_store import list_prices
 from app.catalog.prices import PriceBook
-from app.catalog.secrets import Vault
 from app.catalog.snapshot import Catalog
 from app.catalog.store import load_config
 from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES
-from app.db.audit import Auditor
 from app.db.connection import Connection
 from app.db.control import Control
 from app.db.engine import open_engine
-from app.db.watch import SnapshotWatch
+from app.db.watch import Loader, SnapshotWatch
 from app.gateway.door import Door
 from app.gateway.parts import Parts
 from app.gateway.routes import Gateway
@@ -40,6 +40,7 @@ from app.health import HEALTH_HANDLERS
 from app.mock.server import MockServer
 from app.openapi.config import OPENAPI
 from app.openapi.routes import DOCS_HANDLERS
+from app.process_keys import ProcessKeys
 from app.routing.sharing import HealthSharing
 from app.settings import Settings, get_database_url, get_secret_key
 from app.upstream import Upstream
@@ -52,8 +53,10 @@ def create_app(settings: Settings) -> Litestar:
     """Return the web application of one process.
 
     `settings` are complete (app.start.prepare): database and secret key are given, schema and seeds are in place.
+    Raises UndeclaredRouteError when a route is not in the table of policies.
     """
-    return Door(
+    app = Door(
+        guards=[enforce_policy],
         route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS, *CONTROL_ROUTES],
         lifespan=[partial(live, settings)],
         dependencies={
@@ -67,6 +70,8 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         request_max_body_size=settings.max_body_bytes,
     )
+    check_declared(app.routes)
+    return app
 
 
 @asynccontextmanager
@@ -74,27 +79,31 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
     """Open the parts, serve, and close them again in the opposite order."""
     async with AsyncExitStack() as stack:
         mock = await open_mock(stack)
-        vault = Vault(derive(get_secret_key(settings), "provider keys"))
-        catalog = Catalog(vault, f"{mock.url}/v1")
-        directory = Directory(derive(get_secret_key(settings), "key pepper"))
+        keys = ProcessKeys(get_secret_key(settings))
+        catalog = Catalog(keys.vault, f"{mock.url}/v1")
+        directory = Directory()
         routing = Routing()
         sharing = open_sharing(settings, routing, stack)
-        watch = await open_watch(settings, directory, catalog, sharing, stack)
+        process = await open_process(settings, stack)
+        budgets = await open_budgets(settings, process, stack)
+        shared = {"health": sharing.load, "budgets": budgets.load}
+        watch = await open_watch(settings, keys, directory, catalog, shared, stack)
         parts = Parts(
+            budgets=budgets,
             directory=directory,
             catalog=catalog,
             cache=await open_cache(settings, stack),
             flights=Flights(),
             upstream=open_upstream(settings, stack),
-            recorder=await open_recorder(settings, catalog, stack),
+            recorder=await open_recorder(settings, catalog, budgets, stack),
             routing=routing,
             settings=settings,
         )
         app.state.parts = parts
         app.state.directory = directory
         engine = open_control_engine(settings, stack)
-        app.state.changes = ConfigChanges(engine, vault, watch.refresh)
-        app.state.control = Control(engine, Auditor(derive(get_secret_key(settings), "audit log")), watch.refresh)
+        app.state.control = Control(engine, keys.auditor, watch.refresh)
+        app.state.changes = ConfigChanges(app.state.control, keys.open_vault)
         app.state.readiness = Readiness(watch)
         app.state.metrics = partial(list_metrics, parts)
         run_beside(run_worker(settings), stack)
@@ -133,30 +142,52 @@ async def open_mock(stack: AsyncExitStack) -> MockServer:
 
 
 async def open_watch(
-    settings: Settings, directory: Directory, catalog: Catalog, sharing: HealthSharing, stack: AsyncExitStack
+    settings: Settings,
+    keys: ProcessKeys,
+    directory: Directory,
+    catalog: Catalog,
+    others: Mapping[str, Loader],
+    stack: AsyncExitStack,
 ) -> SnapshotWatch:
     """Load the snapshots and keep them new."""
-    pepper = derive(get_secret_key(settings), "key pepper")
-    given = hash_key(pepper, settings.admin_key) if settings.admin_key is not None else None
 
     async def load_access(connection: Connection, since: int) -> None:
+        given = await keys.load_pepper(connection, directory, settings.admin_key)
         admin_id = await find_admin(connection, ADMIN_EMAIL)
         admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes)
         directory.load_admin(admin, given or await load_admin_hash(connection, ADMIN_HASH))
         directory.load(await list_changed_keys(connection, since), everything=since == 0)
 
     async def load_catalog(connection: Connection, _: int) -> None:
-        catalog.load(await load_config(connection))
+        stored = await load_config(connection)
+        await keys.load_vault(connection)
+        catalog.load(stored)
 
     async def load_prices(connection: Connection, _: int) -> None:
         catalog.prices = PriceBook.build(await list_prices(connection))
 
-    loaders = {"access": load_access, "config": load_catalog, "prices": load_prices, "health": sharing.load}
-    watch = SnapshotWatch(get_database_url(settings), loaders)
+    loaders = {"access": load_access, "config": load_catalog, "prices": load_prices, **others}
+    watch = SnapshotWatch(get_database_url(settings), loaders, keys.process_name)
     stack.push_async_callback(watch.close)
     await watch.start()
     directory.follow(watch.refresh, lambda: watch.age_seconds)
     return watch
+
+
+async def open_process(settings: Settings, stack: AsyncExitStack) -> ProcessLease:
+    """Return this process's lease, which ends when everything else has been closed."""
+    process = ProcessLease(get_database_url(settings))
+    stack.push_async_callback(process.close)
+    await process.start()
+    return process
+
+
+async def open_budgets(settings: Settings, process: ProcessLease, stack: AsyncExitStack) -> Budgets:
+    """Return the budgets, which give back what is not used when they close."""
+    budgets = Budgets(get_database_url(settings), process)
+    stack.push_async_callback(budgets.close)
+    await budgets.start()
+    return budgets
 
 
 async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:
@@ -181,9 +212,10 @@ def open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream:
     return upstream
 
 
-async def open_recorder(settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> Recorder:
+async def open_recorder(settings: Settings, catalog: Catalog, budgets: Budgets, stack: AsyncExitStack) -> Recorder:
     """Return the recorder, which flushes when it closes."""
-    recorder = Recorder(get_database_url(settings), settings.data_dir / "spool", catalog.find_cost)
+    url, folder = get_database_url(settings), settings.data_dir / "spool"
+    recorder = Recorder(url, folder, catalog.find_lines, on_settled=budgets.settled)
     await recorder.start()
     stack.push_async_callback(recorder.close)
     return recorder

@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     postgres_binaries: Path | None = None
     admin_key: str | None = None
     secret_key: str | None = None
+    new_secret_key: str | None = None
     config_path: Path | None = None
     max_body_bytes: int = 10 * 2**20
     max_upload_bytes: int = 512 * 2**20
@@ -99,7 +100,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> 
         "data_dir": Path(env.get("RELAYCORE_DATA_DIR") or _default_data_dir()),
         "postgres_binaries": _path(env.get("RELAYCORE_POSTGRES_BIN")),
         "admin_key": _admin_key(env.get("RELAYCORE_ADMIN_KEY")),
-        "secret_key": _secret_key(env.get("RELAYCORE_SECRET_KEY")),
+        "secret_key": _secret_key(env, "RELAYCORE_SECRET_KEY"),
+        "new_secret_key": _secret_key(env, "RELAYCORE_NEW_SECRET_KEY"),
         "config_path": _path(env.get("RELAYCORE_CONFIG")),
         "max_body_bytes": _integer(env, "RELAYCORE_MAX_BODY_BYTES", default=10 * 2**20, low=1024),
         "max_upload_bytes": _integer(env, "RELAYCORE_MAX_UPLOAD_BYTES", default=512 * 2**20, low=1024),
@@ -111,6 +113,11 @@ def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> 
     }
     values.update({name: value for name, value in flags.items() if value is not None})
     return msgspec.convert(values, Settings, strict=False)
+
+
+def offer_vocabularies(folder: Path) -> None:
+    """Have tiktoken read its vocabularies from `folder`; it would fetch them from the network otherwise."""
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
 
 
 def _default_data_dir() -> str:
@@ -198,13 +205,12 @@ def _admin_key(value: str | None) -> str | None:
     return value.strip()
 
 
-def _secret_key(value: str | None) -> str | None:
+def _secret_key(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name)
     if value is None:
         return None
     if value.strip().lower() in WELL_KNOWN_KEYS or len(value.strip()) < MIN_SECRET_KEY_LENGTH:
-        raise SettingsError(
-            "RELAYCORE_SECRET_KEY must be at least 16 characters and hard to guess; " + HOW_TO_MAKE_A_KEY
-        )
+        raise SettingsError(f"{name} must be at least 16 characters and hard to guess; {HOW_TO_MAKE_A_KEY}")
     return value.strip()
 
 

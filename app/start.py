@@ -1,18 +1,22 @@
 """What a start needs before it can serve: a database at the right schema, keys, a first configuration and prices."""
 
-import os
 import secrets
-import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from app.access.keys import derive, find_public_id, hash_key, make_key
+from app.access.bodies import KeyCreation, UserCreation
+from app.access.key_edits import create_key as add_key
+from app.access.key_edits import revoke_key as end_key
+from app.access.key_edits import rotate_key as renew_key
+from app.access.keys import find_public_id, hash_key, make_secret
+from app.access.principal_store import find_key, get_team, lock_access
 from app.access.store import (
     ADMIN_EMAIL,
     ADMIN_HASH,
@@ -23,24 +27,29 @@ from app.access.store import (
     insert_user,
     keep_fact,
     list_key_lines,
-    mark_key_revoked,
 )
 from app.access.types import NewKey, NewUser
+from app.access.user_edits import create_user
 from app.catalog.price_data import CATALOGUE, MOCK, build_catalogue_rows, build_mock_rows
 from app.catalog.price_store import replace_prices
 from app.catalog.secrets import Vault
 from app.catalog.start import seed_config
 from app.catalog.store import find_newest_document
+from app.db.audit import COMMAND_LINE, Auditor
+from app.db.control import Change
 from app.db.embedded import EmbeddedPostgres, probe_vector
 from app.db.engine import open_blocking_engine
+from app.db.keyring import Keyring
+from app.db.keyring_store import provide_keyring
 from app.db.schema import migrate
+from app.secret_file import NAME, read_or_make
 from app.settings import HOW_TO_MAKE_A_KEY, Settings, SettingsError, get_database_url, get_secret_key
 
 FIRST_EMAIL = "user@localhost"
-MADE_WITH = "secret key id"
 DEFAULT_CONFIG = Path("relaycore.config.yaml")
 
 Say = Callable[[str], None]
+B = TypeVar("B", bound=msgspec.Struct)
 
 
 class Ready(msgspec.Struct, kw_only=True):
@@ -87,14 +96,14 @@ def fill(settings: Settings, embedded: EmbeddedPostgres | None) -> Ready:
     try:
         with engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore start"))))
-            check_secret_key(connection, settings)
+            keyring = get_keyring(connection, settings)
             replace_prices(connection, build_catalogue_rows(datetime.now(UTC)), CATALOGUE)
             replace_prices(connection, build_mock_rows(), MOCK)
             ready.admin_key = provide_admin_key(connection, settings)
             ready.first_key = provide_first_key(connection, settings)
-            vault = Vault(derive(get_secret_key(settings), "provider keys"))
+            vault, auditor = Vault(*keyring.vault_keys), Auditor(keyring.audit_key)
             path = settings.config_path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
-            seed_config(connection, vault, path, settings.provider_environment)
+            seed_config(connection, vault, auditor, path, settings.provider_environment)
             newest = find_newest_document(connection)
             ready.providers = tuple(newest[1].providers) if newest is not None else ()
     finally:
@@ -123,7 +132,7 @@ def open_prepared(settings: Settings, say: Say) -> Generator[tuple[Settings, Con
         engine = open_blocking_engine(get_database_url(complete))
         try:
             with engine.begin() as connection:
-                check_secret_key(connection, complete)
+                get_keyring(connection, complete)
                 yield complete, connection
         finally:
             engine.dispose()
@@ -135,7 +144,7 @@ def provide_secret_key(settings: Settings) -> Settings:
         return settings
     if not settings.embedded:
         raise SettingsError("With DATABASE_URL, RELAYCORE_SECRET_KEY must be set; " + HOW_TO_MAKE_A_KEY)
-    path = settings.data_dir / "secret.key"
+    path = settings.data_dir / NAME
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return msgspec.structs.replace(settings, secret_key=read_or_make(path))
@@ -146,34 +155,14 @@ def provide_secret_key(settings: Settings) -> Settings:
         ) from error
 
 
-def check_secret_key(connection: Connection, settings: Settings) -> None:
-    """Keep the id of the first secret key, and refuse every other: with it no key would be accepted any more."""
-    mine = Vault(derive(get_secret_key(settings), "provider keys")).key_id.encode()
-    if keep_fact(connection, MADE_WITH, mine) != mine:
-        raise SettingsError(
-            "This database was made with another secret key: with this one no stored API key or provider key works. "
-            "Start with the first RELAYCORE_SECRET_KEY again (or the file secret.key of the first data folder)."
-        )
+def get_keyring(connection: Connection, settings: Settings) -> Keyring:
+    """Return the installation's keys; SettingsError with a secret key under which no stored key would be accepted."""
+    return provide_keyring(connection, get_secret_key(settings))
 
 
-def read_or_make(path: Path) -> str:
-    """Return the secret in the file at `path`, made with mode 0600 when there is none; several starts may race."""
-    if not path.exists():
-        descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        finally:
-            Path(temporary).unlink()
-    text = path.read_text().strip()
-    if not text:
-        raise SettingsError(f"{path} is empty; restore it, or delete it to have a new one made (stored keys are lost)")
-    return text
+def get_auditor(connection: Connection, settings: Settings) -> Auditor:
+    """Return what writes the audit log of a command's changes."""
+    return Auditor(get_keyring(connection, settings).audit_key)
 
 
 def provide_admin_key(connection: Connection, settings: Settings) -> str | None:
@@ -183,7 +172,7 @@ def provide_admin_key(connection: Connection, settings: Settings) -> str | None:
     if settings.admin_key is not None or find_fact(connection, ADMIN_HASH) is not None:
         return None
     key = f"rk-admin-{secrets.token_urlsafe(32)}"
-    made = hash_key(derive(get_secret_key(settings), "key pepper"), key)
+    made = hash_key(get_keyring(connection, settings).pepper, key)
     return key if keep_fact(connection, ADMIN_HASH, made) == made else None
 
 
@@ -197,6 +186,14 @@ def provide_first_key(connection: Connection, settings: Settings) -> str | None:
     return store_new_key(connection, settings, user_id, name="first key")
 
 
+@contextmanager
+def open_change(settings: Settings, say: Say) -> Generator[tuple[Change, bytes], None, None]:
+    """Yield a change that a command makes, all of it done or nothing, and the pepper of keys."""
+    with open_prepared(settings, say) as (complete, connection):
+        keyring = get_keyring(connection, complete)
+        yield Change(connection, COMMAND_LINE, Auditor(keyring.audit_key)), keyring.pepper
+
+
 def create_key(
     settings: Settings,
     say: Say,
@@ -205,15 +202,20 @@ def create_key(
     name: str,
     models: tuple[str, ...] | None,
     expires_days: int | None,
+    team: str | None = None,
+    **fields: object,
 ) -> str:
-    """Make a key for the user with that address (made when unknown) and return it."""
-    address = email or FIRST_EMAIL
-    with open_prepared(settings, say) as (complete, connection):
-        user_id = find_user(connection, address)
+    """Make a key for the user with that address (made when unknown) and return it; `fields` are those of the API."""
+    with open_change(settings, say) as (change, pepper):
+        lock_access(change.connection)
+        user_id = find_user(change.connection, email or FIRST_EMAIL)
         if user_id is None:
-            user_id = insert_user(connection, NewUser(email=address))
+            user_id = create_user(change, read_words(UserCreation, {"email": email or FIRST_EMAIL})).id
+        team_id = get_team(change.connection, team) if team is not None else None
         expires_at = datetime.now(UTC) + timedelta(days=expires_days) if expires_days is not None else None
-        return store_new_key(connection, complete, user_id, name=name, models=models, expires_at=expires_at)
+        words = {**fields, "user_id": user_id, "team_id": team_id, "models": models, "expires_at": expires_at}
+        given = {field: value for field, value in words.items() if value is not None}
+        return add_key(change, read_words(KeyCreation, {"name": name, **given}), make_secret(pepper)).key
 
 
 def list_keys(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
@@ -224,8 +226,26 @@ def list_keys(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
 
 def revoke_key(settings: Settings, say: Say, public_id: str) -> bool:
     """Revoke a key, named by its public id or by itself; False when there is no such live key."""
-    with open_prepared(settings, say) as (_, connection):
-        return mark_key_revoked(connection, find_public_id(public_id) or public_id)
+    with open_change(settings, say) as (change, _):
+        key_id = find_key(change.connection, find_public_id(public_id) or public_id)
+        if key_id is not None:
+            end_key(change, key_id)
+        return key_id is not None
+
+
+def rotate_key(settings: Settings, say: Say, public_id: str, grace_seconds: int) -> str | None:
+    """Give a key another secret and return the key; None when there is no such live one."""
+    with open_change(settings, say) as (change, pepper):
+        key_id = find_key(change.connection, find_public_id(public_id) or public_id)
+        return renew_key(change, key_id, make_secret(pepper), grace_seconds).key if key_id is not None else None
+
+
+def read_words(kind: type[B], words: Mapping[str, object]) -> B:
+    """Return what a command was told, checked as the API does. Raises SettingsError."""
+    try:
+        return msgspec.convert(words, kind)
+    except msgspec.ValidationError as error:
+        raise SettingsError(str(error)) from error
 
 
 def store_new_key(
@@ -238,15 +258,9 @@ def store_new_key(
     expires_at: datetime | None = None,
 ) -> str:
     """Make a key, store what is kept of it and return it."""
-    key = make_key()
-    pepper = derive(get_secret_key(settings), "key pepper")
+    key, public_id, secret_hash = make_secret(get_keyring(connection, settings).pepper)
     new = NewKey(
-        user_id=user_id,
-        public_id=find_public_id(key) or "",
-        secret_hash=hash_key(pepper, key),
-        name=name,
-        models=models,
-        expires_at=expires_at,
+        user_id=user_id, public_id=public_id, secret_hash=secret_hash, name=name, models=models, expires_at=expires_at
     )
     insert_key(connection, new)
     return key

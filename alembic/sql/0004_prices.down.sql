@@ -14,3 +14,6 @@ ALTER TABLE prices_before RENAME TO prices;
 CREATE TRIGGER bump_prices AFTER INSERT OR UPDATE OR DELETE ON prices
     FOR EACH STATEMENT EXECUTE FUNCTION relaycore_bump_snapshot('prices');
 DROP TRIGGER bump_prices ON price_versions;
+DROP TRIGGER keep_all_prices ON price_versions;
+DROP TRIGGER keep_prices ON price_versions;
+DROP FUNCTION relaycore_keep_prices();

@@ -72,6 +72,7 @@ def upgrade() -> None:
     sa.Column('body_hash', sa.LargeBinary(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('process_id', sa.UUID(), nullable=False),
+    sa.Column('token', sa.UUID(), nullable=False),
     sa.Column('request_id', sa.Text(), nullable=False),
     sa.Column('status', sa.Integer(), nullable=True),
     sa.Column('headers', sa.LargeBinary(), nullable=True),
@@ -115,6 +116,7 @@ def upgrade() -> None:
     postgresql_partition_by='RANGE (request_time)'
     )
     op.create_index('ix_ledger_booked_at', 'ledger', ['booked_at'], unique=False)
+    op.create_index('ix_ledger_request_time', 'ledger', ['request_time'], unique=False, postgresql_using='brin')
     op.create_table('organizations',
     sa.Column('id', sa.UUID(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
@@ -147,6 +149,7 @@ def upgrade() -> None:
     sa.Column('origin', sa.Text(), nullable=False),
     sa.Column('usd_per_unit', sa.Numeric(precision=24, scale=15), nullable=False),
     sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=True),
     sa.Column('valid', postgresql.TSTZRANGE(), nullable=False),
     sa.Column('known', postgresql.TSTZRANGE(), nullable=False),
     postgresql.ExcludeConstraint((sa.column('provider'), '='), (sa.column('model'), '='), (sa.column('token_class'), '='), (sa.column('from_input_tokens'), '='), (sa.column('origin'), '='), (sa.column('valid'), '&&'), (sa.column('known'), '&&'), using='gist', name='ex_price_versions_one_truth'),
@@ -175,6 +178,7 @@ def upgrade() -> None:
     sa.Column('scope', sa.Text(), nullable=False),
     sa.Column('requests', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('last_at', sa.DateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint('scope', name=op.f('pk_rate_windows'))
     )
     op.create_table('reservations',
@@ -218,6 +222,7 @@ def upgrade() -> None:
     sa.Column('estimated_cost', sa.Numeric(precision=24, scale=15), server_default=sa.text('0'), nullable=False),
     sa.Column('saved_cost', sa.Numeric(precision=24, scale=15), server_default=sa.text('0'), nullable=False),
     sa.Column('unknown_cost', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('unknown_saving', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('latency_ms', sa.Float(precision=53), server_default=sa.text('0'), nullable=False)
     )
     op.create_index('ix_usage_hourly_user_id_hour', 'usage_hourly', ['user_id', 'hour'], unique=False)
@@ -299,6 +304,7 @@ def upgrade() -> None:
     op.create_foreign_key(op.f('fk_api_keys_team_id'), 'api_keys', 'teams', ['team_id'], ['id'])
     op.add_column('requests', sa.Column('team_id', sa.UUID(), nullable=True))
     op.add_column('requests', sa.Column('organization_id', sa.UUID(), nullable=True))
+    op.create_index('ix_requests_optimized', 'requests', ['request_time'], unique=False, postgresql_where=sa.text("optimizations_applied <> '[]'::jsonb"))
     op.add_column('users', sa.Column('organization_id', sa.UUID(), nullable=True))
     op.add_column('users', sa.Column('models', postgresql.ARRAY(sa.Text()), nullable=True))
     op.add_column('users', sa.Column('routes', postgresql.ARRAY(sa.Text()), nullable=True))
@@ -328,6 +334,7 @@ def downgrade() -> None:
     op.drop_column('users', 'routes')
     op.drop_column('users', 'models')
     op.drop_column('users', 'organization_id')
+    op.drop_index('ix_requests_optimized', table_name='requests')
     op.drop_column('requests', 'organization_id')
     op.drop_column('requests', 'team_id')
     op.drop_constraint(op.f('fk_api_keys_team_id'), 'api_keys', type_='foreignkey')

@@ -4,10 +4,11 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from uuid import UUID
 
 import psycopg
 
-from app.access.keys import find_public_id, hash_key
+from app.access.keys import Secret, find_public_id, hash_key, make_secret
 from app.access.types import Caller, KeyRecord
 from app.db.connection import DatabaseAwayError
 from app.errors import UnauthenticatedError, UnavailableError
@@ -25,11 +26,12 @@ RETRY_SOON = ((b"retry-after", b"1"),)
 class Directory:
     """The snapshot of keys. `load` puts in what changed; `find` and `admit` answer from it."""
 
-    def __init__(self, pepper: bytes) -> None:
+    def __init__(self, pepper: bytes = b"") -> None:
         self._pepper = pepper
         self._admin_hash = b""
         self._admin: Caller | None = None
         self._keys: dict[str, KeyRecord] = {}
+        self._secrets: dict[UUID | None, list[str]] = {}
         self._refresh: Callable[[], Awaitable[None]] | None = None
         self._age: Callable[[], float] = lambda: 0.0
 
@@ -39,13 +41,28 @@ class Directory:
         self._age = age
 
     def load(self, records: Iterable[KeyRecord], *, everything: bool = False) -> None:
-        """Add or replace keys; with `everything` these are all there are."""
-        changed = {record.public_id: record for record in records}
-        self._keys = changed if everything else self._keys | changed
+        """Add or replace keys with all secrets that they have now; with `everything` these are all there are."""
+        changed = list(records)
+        if everything:
+            self._keys, self._secrets = {}, {}
+        for key_id in {record.caller.key_id for record in changed}:
+            for public_id in self._secrets.pop(key_id, ()):
+                self._keys.pop(public_id, None)
+        for record in changed:
+            self._keys[record.public_id] = record
+            self._secrets.setdefault(record.caller.key_id, []).append(record.public_id)
+
+    def load_pepper(self, pepper: bytes) -> None:
+        """Say which key the hashes of keys were made with."""
+        self._pepper = pepper
 
     def load_admin(self, admin: Caller, admin_hash: bytes) -> None:
         """Say whom the admin key stands for, and its hash."""
         self._admin, self._admin_hash = admin, admin_hash
+
+    def make_secret(self) -> Secret:
+        """Return a new key as this installation accepts it once it is stored."""
+        return make_secret(self._pepper)
 
     def find(self, key: str) -> Caller | None:
         """Return the caller that `key` belongs to, or None when it is not valid now."""

@@ -10,9 +10,7 @@ import hmac
 import secrets
 import string
 import zlib
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import NamedTuple
 
 PREFIX = "rk-"
 PUBLIC_LENGTH = 12
@@ -32,6 +30,20 @@ def make_key() -> str:
     return body + _check(body)
 
 
+class Secret(NamedTuple):
+    """A new key and what is kept of it."""
+
+    key: str
+    public_id: str
+    secret_hash: bytes
+
+
+def make_secret(pepper: bytes) -> Secret:
+    """Return a new random key with what is to be stored."""
+    key = make_key()
+    return Secret(key, key[len(PREFIX) : len(PREFIX) + PUBLIC_LENGTH], hash_key(pepper, key))
+
+
 def find_public_id(key: str) -> str | None:
     """Return the public id of something that has a key's shape and a right check, else None."""
     if len(key) != LENGTH or not key.startswith(PREFIX) or key[len(PREFIX) + PUBLIC_LENGTH] != "-":
@@ -47,11 +59,6 @@ def hash_key(pepper: bytes, key: str) -> bytes:
     A slow password hash would add nothing: the key itself is random and long.
     """
     return hmac.digest(pepper, key.encode("utf-8", "surrogateescape"), hashlib.sha256)
-
-
-def derive(secret_key: str, purpose: str) -> bytes:
-    """Return 32 bytes for one purpose from the installation's secret key (HKDF-SHA-256)."""
-    return HKDF(SHA256(), 32, salt=None, info=f"relaycore {purpose}".encode()).derive(secret_key.encode())
 
 
 def _check(body: str) -> str:

@@ -1,14 +1,14 @@
 """Users and keys in Postgres."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects import postgresql
 
-from app.access.types import Caller, KeyRecord, NewKey, NewUser
+from app.access.records import LEVELS, KeyLine, read_records
+from app.access.types import KeyRecord, NewKey, NewUser
 from app.db.connection import Connection as HotConnection
 from app.db.tables import api_keys, installation, users
 from app.wire.ids import make_uuid7
@@ -19,42 +19,41 @@ ADMIN_EMAIL = "admin@localhost"
 ADMIN_HASH = "admin key hash"
 """The fact that holds the hash of the admin key that a first start made."""
 
+# A key is live when nobody in its chain is deleted or blocked, and while its user belongs to its team.
 CHANGED_KEYS = """
-SELECT k.public_id, k.secret_hash, k.id, k.models, k.expires_at, k.user_id, u.role,
-       k.revoked_at IS NULL AND u.deleted_at IS NULL
-FROM api_keys k JOIN users u ON u.id = k.user_id
-WHERE k.version > %(since)s OR u.version > %(since)s
+SELECT k.public_id, k.secret_hash, k.previous_public_id, k.previous_secret_hash, k.previous_until, k.expires_at,
+       k.revoked_at IS NULL AND NOT k.blocked AND u.deleted_at IS NULL AND NOT u.blocked
+         AND (k.team_id IS NULL OR t.deleted_at IS NULL AND NOT t.blocked AND m.user_id IS NOT NULL
+           AND (t.organization_id IS NULL OR t.organization_id IS NOT DISTINCT FROM u.organization_id))
+         AND (o.id IS NULL OR o.deleted_at IS NULL AND NOT o.blocked),
+       u.role, k.tags, k.priority, k.scopes, o.id, t.id, u.id, k.id,
+       o.models, o.routes, o.rpm, o.tpm, o.max_parallel, t.models, t.routes, t.rpm, t.tpm, t.max_parallel,
+       u.models, u.routes, u.rpm, u.tpm, u.max_parallel, k.models, k.routes, k.rpm, k.tpm, k.max_parallel
+FROM api_keys k
+JOIN users u ON u.id = k.user_id
+LEFT JOIN teams t ON t.id = k.team_id
+LEFT JOIN team_members m ON m.team_id = k.team_id AND m.user_id = k.user_id
+LEFT JOIN organizations o ON o.id = coalesce(t.organization_id, u.organization_id)
+WHERE k.version > %(since)s OR u.version > %(since)s OR t.version > %(since)s OR o.version > %(since)s
 """
-
-KeyLine = tuple[str, bytes, UUID, list[str] | None, datetime | None, UUID, str, bool]
+RIGHTS_BEGIN = len(KeyLine._fields) - 2 + len(LEVELS)
 
 
 async def list_changed_keys(connection: HotConnection, since: int) -> list[KeyRecord]:
-    """Return the keys that changed, or whose user did, after version `since` of the access snapshot."""
+    """Return the keys that changed, or anything they depend on, after version `since` of the access snapshot."""
     cursor = await connection.execute(CHANGED_KEYS, {"since": since})
-    return [_record(cast(KeyLine, line)) for line in await cursor.fetchall()]
+    lines = cast(list[tuple[Any, ...]], await cursor.fetchall())
+    return [record for line in lines for record in read_records(_split(line))]
 
 
-def _record(line: KeyLine) -> KeyRecord:
-    public_id, secret_hash, key_id, models, expires_at, user_id, role, live = line
-    return KeyRecord(
-        public_id=public_id,
-        secret_hash=bytes(secret_hash),
-        live=live,
-        expires_at=expires_at.timestamp() if expires_at else None,
-        caller=Caller(
-            user_id=user_id,
-            key_id=key_id,
-            admin=role == "admin",
-            scope=user_id.bytes,
-            models=frozenset(models) if models is not None else None,
-        ),
-    )
+def _split(line: tuple[Any, ...]) -> KeyLine:
+    ids = RIGHTS_BEGIN - len(LEVELS)
+    return KeyLine(*line[:ids], ids=line[ids:RIGHTS_BEGIN], rights=line[RIGHTS_BEGIN:])
 
 
 def find_user(connection: Connection, email: str) -> UUID | None:
     """Return the id of the live user with that e-mail address."""
-    live = (func.lower(users.c.email) == email.lower()) & users.c.deleted_at.is_(None)
+    live = (func.lower(users.c.email) == func.lower(email)) & users.c.deleted_at.is_(None)
     return connection.execute(select(users.c.id).where(live)).scalar()
 
 
@@ -80,12 +79,6 @@ def insert_key(connection: Connection, key: NewKey) -> UUID:
         )
     )
     return key_id
-
-
-def mark_key_revoked(connection: Connection, public_id: str) -> bool:
-    """Revoke a key from now on; False when there is no live one with that public id."""
-    live = (api_keys.c.public_id == public_id) & api_keys.c.revoked_at.is_(None)
-    return connection.execute(update(api_keys).where(live).values(revoked_at=func.now())).rowcount > 0
 
 
 def count_keys(connection: Connection) -> int:

@@ -1,28 +1,61 @@
 """Who calls: users, keys and what a key may do."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
+
+Priority = Literal["interactive", "batch"]
+
+SCOPES = frozenset({"inference", "analytics", "cache", "batch", "admin"})
+"""What a key can be held to; a key without scopes may do all that its user may."""
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """How often somebody may call. `scope` says who: "key:<uuid>", "user:…", "team:…", "organization:…", "model:…".
+
+    Requests and tokens count for each minute, `max_parallel` at any moment; None is no limit.
+    """
+
+    scope: str
+    rpm: int | None = None
+    tpm: int | None = None
+    max_parallel: int | None = None
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """The holder of a credential that was accepted.
 
-    `scope` names whose cached answers may be shared: those of one user's keys. `models` is None when every model may
-    be called. `label` names the credential for people.
+    `scope` names whose cached answers may be shared: those of one user's keys. `label` names the credential for people.
+    What follows `label` is what is left after everybody above the key narrowed it (app.access.rights): None is no
+    narrowing, and every one of `limits` holds by itself. `routes` are names of endpoints of model traffic.
     """
 
     user_id: UUID
     key_id: UUID | None
     admin: bool
     scope: bytes
-    models: frozenset[str] | None = None
+    team_id: UUID | None = None
+    organization_id: UUID | None = None
+    tags: tuple[str, ...] = ()
+    priority: Priority = "interactive"
     label: str = ""
+    models: frozenset[str] | None = None
+    routes: frozenset[str] | None = None
+    scopes: frozenset[str] | None = None
+    limits: tuple[Limit, ...] = ()
+
+    def may(self, scope: str) -> bool:
+        """Return whether the key reaches a part of the gateway, one of SCOPES."""
+        return self.scopes is None or scope in self.scopes
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored key as the local snapshot holds it; `expires_at` is seconds since the epoch."""
+    """A secret that stands for a stored key, as the local snapshot holds it; `expires_at` is seconds since the epoch.
+
+    After a rotation a key has two, each with a public id of its own, and the older one expires first.
+    """
 
     public_id: str
     secret_hash: bytes

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from app.analytics.rows import FindCost, PricedRow, build_priced_row
+from app.analytics.bills import FindLines
+from app.analytics.rows import PricedRow, build_priced_row
 from app.analytics.spool import Spool
 from app.analytics.store import ROWS_A_TURN, SESSION_OPTIONS
 from app.analytics.types import RequestRow
-from app.analytics.writer import SCAN_SECONDS, RowWriter
+from app.analytics.writer import SCAN_SECONDS, OnSettled, RowWriter
 from app.db.connection import PatientConnection
 
 BATCH_ROWS = 2000
@@ -20,6 +21,18 @@ CLOSE_SECONDS = 3.0
 RETRY_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
+
+
+class RecorderBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How long rows wait for others, how long a write may take, and how much may wait in memory and on disk."""
+
+    flush_seconds: float = 0.1
+    write_seconds: float = 5.0
+    pending_bytes: int = 32 * 2**20
+    spool_bytes: int = 256 * 2**20
+
+
+BOUNDS = RecorderBounds()
 
 
 class RecorderStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,25 +48,29 @@ class RecorderStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorder:
-    """The one writer of `requests` in this process. Over the bound of its memory the newest rows are dropped."""
+    """The one writer of `requests` and their cost in this process.
+
+    Over the bound of its memory the newest rows are dropped. `on_settled` hears of each row with a hold once it is in
+    Postgres; of rows that went through the spool it does not.
+    """
 
     def __init__(
         self,
         database_url: str,
         spool_folder: Path,
-        find_cost: FindCost,
+        find_lines: FindLines,
         *,
-        flush_seconds: float = 0.1,
-        write_seconds: float = 5.0,
-        max_pending_bytes: int = 32 * 2**20,
-        max_spool_bytes: int = 256 * 2**20,
+        on_settled: OnSettled | None = None,
+        bounds: RecorderBounds = BOUNDS,
     ) -> None:
         self._connection = PatientConnection(database_url, name="relaycore recorder", options=SESSION_OPTIONS)
-        self._spool = Spool(spool_folder, max_spool_bytes)
-        self._writer = RowWriter(self._connection, self._spool, write_seconds=write_seconds)
-        self._find_cost = find_cost
-        self._flush_seconds = flush_seconds
-        self._max_pending_bytes = max_pending_bytes
+        self._spool = Spool(spool_folder, bounds.spool_bytes)
+        self._writer = RowWriter(
+            self._connection, self._spool, write_seconds=bounds.write_seconds, on_settled=on_settled
+        )
+        self._find_lines = find_lines
+        self._flush_seconds = bounds.flush_seconds
+        self._max_pending_bytes = bounds.pending_bytes
         self._pending: list[RequestRow] = []
         self._batch: list[PricedRow] = []
         self._pending_bytes = self._batch_bytes = self._dropped = 0
@@ -174,7 +191,7 @@ class Recorder:
         priced: list[PricedRow] = []
         for count, row in enumerate(rows, 1):
             try:
-                priced.append(build_priced_row(row, self._find_cost))
+                priced.append(build_priced_row(row, self._find_lines))
             except (AttributeError, TypeError, ValueError) as error:
                 self._writer.reject(row, error)
             if count % ROWS_A_TURN == 0:

@@ -1,25 +1,21 @@
 """From a RequestRow to the values of one `requests` line: cleaned so that Postgres takes them, with its cost."""
 
-from collections.abc import Callable
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from app.analytics.bills import Costs, FindLines, build_bill, build_unsplit_bill
 from app.analytics.types import RequestRow
+from app.wire.money import Bill
 from app.wire.usage import Usage
-
-FindCost = Callable[[str, str, Usage], Decimal | None]
-"""Prices a reply from provider, model and usage; None when it cannot be known."""
 
 MAX_TEXT = 512
 MAX_TAGS = 64
 MAX_METADATA = 16_384
 MAX_INT4 = 2**31 - 1
-MAX_INT8 = 2**63 - 1
-MAX_COST = Decimal(10**9)  # what NUMERIC(24, 15) can hold
+MAX_COUNT = 10**12  # tokens of one reply; their sums over many replies must fit as well
 
-_POSTGRES_EPOCH = 946_684_800  # 2000-01-01, where Postgres' binary timestamps begin
+POSTGRES_EPOCH = 946_684_800  # 2000-01-01, where Postgres' binary timestamps begin
 _JSONB_VERSION = b"\x01"
 _TEXTS = tuple(
     field.name
@@ -31,40 +27,27 @@ _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Costs(NamedTuple):
-    """What a request cost and what it would have cost; None is unknown, never zero."""
-
-    estimated_cost: Decimal | None
-    saved_cost: Decimal | None
-
-
 class PricedRow(msgspec.Struct, frozen=True, array_like=True):
     """A clean row with its cost: what is copied to Postgres, and what waits in the spool."""
 
     row: RequestRow
     costs: Costs
+    bill: Bill | None = None
 
 
-def build_priced_row(row: RequestRow, find_cost: FindCost) -> PricedRow:
+def build_priced_row(row: RequestRow, find_lines: FindLines) -> PricedRow:
     """Return `row` (which is cleaned in place) with its cost."""
     clean_row(row)
-    return PricedRow(row, find_costs(row, find_cost))
+    return PricedRow(row, *build_bill(row, find_lines))
 
 
-def find_costs(row: RequestRow, find_cost: FindCost) -> Costs:
-    """Return the costs of `row`: what was paid, or what was saved because nobody had to be paid."""
-    cost = _find_cost(row, find_cost)
-    return Costs(cost, None) if row.billed else Costs(Decimal(0), cost)
-
-
-def _find_cost(row: RequestRow, find_cost: FindCost) -> Decimal | None:
-    if row.usage is None or row.provider is None or row.model is None:
-        return None
-    try:
-        cost = find_cost(row.provider, row.model, row.usage)
-    except Exception:  # noqa: BLE001 - whatever is wrong with a price, it must not lose the row
-        return None
-    return cost if cost is None or cost < MAX_COST else None
+def complete_row(priced: PricedRow) -> PricedRow:
+    """Return a row that an earlier release priced, which kept no bill, with all of its cost in one line."""
+    cost = priced.costs.estimated_cost
+    if priced.bill is not None or not cost:
+        return priced
+    bill = build_unsplit_bill(cost)
+    return PricedRow(priced.row, Costs(bill.total_usd, priced.costs.saved_cost), bill)
 
 
 def clean_row(row: RequestRow) -> None:
@@ -81,8 +64,7 @@ def clean_row(row: RequestRow) -> None:
         row.tags = tuple(_clean_text(tag) for tag in row.tags[:MAX_TAGS])
     if row.metadata is not None:
         row.metadata = _clean_metadata(row.metadata)
-    if row.usage is not None and max(_counts(row.usage)) > MAX_INT8:
-        row.usage = None
+    row.usage, row.estimated_usage = _clean_usage(row.usage), _clean_usage(row.estimated_usage)
 
 
 def _clean_text(value: str) -> str:
@@ -100,7 +82,13 @@ def _clean_metadata(value: str) -> str | None:
     return None if "\\u0000" in text else text
 
 
-def _counts(usage: Usage) -> tuple[int, ...]:
+def _clean_usage(usage: Usage | None) -> Usage | None:
+    counts = (0,) if usage is None else list_counts(usage)
+    return usage if min(counts) >= 0 and max(counts) <= MAX_COUNT else None
+
+
+def list_counts(usage: Usage) -> tuple[int, ...]:
+    """Return the counts of `usage` in the order of the columns."""
     return (
         usage.input_tokens,
         usage.cache_read_tokens,
@@ -123,6 +111,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("request_id", "text"),
     ("user_id", "bytea"),
     ("api_key_id", "bytea"),
+    ("team_id", "bytea"),
+    ("organization_id", "bytea"),
     ("provider", "text"),
     ("model", "text"),
     ("requested_model", "text"),
@@ -166,11 +156,13 @@ def build_values(priced: PricedRow) -> tuple[object, ...]:
     row, usage = priced.row, priced.row.usage
     return (
         row.id.bytes,
-        _microseconds(row.request_time),
-        _microseconds(row.response_time),
+        microseconds(row.request_time),
+        microseconds(row.response_time),
         row.request_id,
         row.user_id and row.user_id.bytes,
         row.api_key_id and row.api_key_id.bytes,
+        row.team_id and row.team_id.bytes,
+        row.organization_id and row.organization_id.bytes,
         row.provider,
         row.model,
         row.requested_model,
@@ -178,7 +170,7 @@ def build_values(priced: PricedRow) -> tuple[object, ...]:
         row.streamed,
         row.status_code,
         row.error_type,
-        *(_NO_COUNTS if usage is None else _counts(usage)),
+        *(_NO_COUNTS if usage is None else list_counts(usage)),
         usage and usage.service_tier and _clean_text(usage.service_tier),
         *priced.costs,
         row.cache_status,
@@ -199,5 +191,6 @@ def build_values(priced: PricedRow) -> tuple[object, ...]:
     )
 
 
-def _microseconds(at: float) -> int:
-    return round((at - _POSTGRES_EPOCH) * 1_000_000)
+def microseconds(at: float) -> int:
+    """Return a time as Postgres keeps it, rounded as its to_timestamp rounds."""
+    return round((at - POSTGRES_EPOCH) * 1_000_000)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import msgspec
 
-from app.analytics.rows import PricedRow
+from app.analytics.rows import PricedRow, complete_row
 
 SEGMENT_BYTES = 8 * 2**20
 MAX_FRAME_BYTES = 64 * 2**20
@@ -164,7 +164,7 @@ class Spool:
 
 def _read_payload(payload: bytes) -> list[PricedRow] | None:
     try:
-        return _decode(payload)
+        return [complete_row(row) for row in _decode(payload)]
     except msgspec.MsgspecError:
         return None
 

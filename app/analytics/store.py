@@ -1,56 +1,132 @@
-"""The writing side of the `requests` table: COPY for new rows, and a form of it that may be repeated."""
+"""The writing side of `requests` and of what follows from its rows, all in one transaction a batch."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
+import msgspec
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
+from app.analytics.aborted_store import list_aborted, make_way
+from app.analytics.hourly_store import add_hourly
+from app.analytics.postings import LEDGER_COLUMNS, Key, Settlement, find_key, list_ledger_values, list_settlements
+from app.analytics.rollups import sum_by_hour
 from app.analytics.rows import COLUMNS, PricedRow, build_values
 from app.db.connection import Connection
 
 SESSION_OPTIONS = "-c synchronous_commit=off -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
-"""A crash of Postgres may lose the last moments of analytics; in return no write waits for its disk."""
+"""A crash of Postgres may lose the last moments of analytics, never money; in return few writes wait for its disk."""
 
 ROWS_A_TURN = 100
 _POISON_CLASSES = frozenset({"22", "23", "54"})  # bad data, broken constraints, limits exceeded
 
-_NAMES = SQL(", ").join(Identifier(name) for name, _ in COLUMNS)
+
+def _join(names: Iterable[str]) -> Composed:
+    return SQL(", ").join(map(Identifier, names))
+
+
+_NAMES = _join(name for name, _ in COLUMNS)
+_LEDGER_NAMES = _join(name for name, _ in LEDGER_COLUMNS)
 _TYPES = [kind for _, kind in COLUMNS]
+_LEDGER_TYPES = [kind for _, kind in LEDGER_COLUMNS]
 
 COPY = SQL("COPY requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES)
+COPY_LEDGER = SQL("COPY ledger ({}) FROM STDIN (FORMAT BINARY)").format(_LEDGER_NAMES)
 STAGE = "CREATE TEMP TABLE IF NOT EXISTS staged_requests (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 COPY_STAGED = SQL("COPY pg_temp.staged_requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES)
 MOVE_STAGED = SQL("""
 INSERT INTO requests ({names}) SELECT {names} FROM pg_temp.staged_requests
 ON CONFLICT (id, request_time) DO NOTHING
+RETURNING id, request_time
 """).format(names=_NAMES)
+
+# Who posts is first in line for the budgets' lock, as alembic/sql/0004_budgets.sql has it, and waits for the disk.
+BEGIN_POSTING = "SELECT set_config('synchronous_commit', 'on', true), relaycore_begin_posting(%s)"
+ADJUST = "SELECT relaycore_adjust(%s::jsonb)"
+SETTLE = "SELECT relaycore_settle(%s::jsonb)"
+
+_encode = msgspec.json.Encoder().encode
 
 
 async def insert_rows(connection: Connection, rows: Sequence[PricedRow]) -> None:
-    """Insert rows that were never sent before, all or none."""
-    await _copy(connection, COPY, rows)
-
-
-async def insert_missing_rows(connection: Connection, rows: Sequence[PricedRow]) -> int:
-    """Insert those of `rows` that are not there yet, all or none, and return how many those were.
-
-    For rows whose first insert ended without an answer. Should that one still be running, this waits for it.
-    """
+    """Insert rows that were never sent before, with all that follows from them: everything or nothing."""
+    settlements = list_settlements(rows)
     async with connection.transaction():
-        await connection.execute(STAGE)
-        await _copy(connection, COPY_STAGED, rows)
-        cursor = await connection.execute(MOVE_STAGED)
-        return cursor.rowcount
+        if settlements:
+            await connection.execute(BEGIN_POSTING, (False,))
+        await _copy(connection, COPY, _TYPES, rows, _list_values)
+        await _post(connection, rows, settlements)
 
 
-async def _copy(connection: Connection, statement: Composed, rows: Sequence[PricedRow]) -> None:
+async def insert_missing_rows(connection: Connection, rows: Sequence[PricedRow]) -> None:
+    """Insert those of `rows` that are not there yet, and what follows from those: everything or nothing.
+
+    For rows whose first insert ended without an answer. Should that one still be running, this waits for it. Rows
+    that others wrote for us, because they took us for dead, give way to the true ones.
+    """
+    by_key = {find_key(priced): priced for priced in reversed(rows)}
+    async with connection.transaction():
+        if list_settlements(rows):
+            await connection.execute(BEGIN_POSTING, (False,))
+        await _stage(connection, by_key.values())
+        missing = [by_key.pop(key) for key in await _move(connection)]
+        await _post(connection, missing, list_settlements(missing))
+        aborted = await list_aborted(connection, by_key) if by_key else []
+    if aborted:
+        await _correct(connection, {key: by_key[key] for key in aborted})
+
+
+async def _correct(connection: Connection, rows: Mapping[Key, PricedRow]) -> None:
+    """Put `rows` in the place of what is on record for them, whose money is booked already: only the difference is."""
+    async with connection.transaction():
+        await connection.execute(BEGIN_POSTING, (True,))
+        await _stage(connection, rows.values())
+        corrected, adjustments = await make_way(connection, rows)
+        await _move(connection)
+        await _post(connection, corrected, [])
+        if adjustments:
+            await connection.execute(ADJUST, (_encode(adjustments).decode(),))
+
+
+async def _stage(connection: Connection, rows: Iterable[PricedRow]) -> None:
+    await connection.execute(STAGE)
+    await _copy(connection, COPY_STAGED, _TYPES, list(rows), _list_values)
+
+
+async def _move(connection: Connection) -> list[Key]:
+    """Insert the staged rows that are not there, and return which those were."""
+    return cast(list[Key], await (await connection.execute(MOVE_STAGED)).fetchall())
+
+
+async def _post(connection: Connection, rows: Sequence[PricedRow], settlements: Sequence[Settlement]) -> None:
+    """Write what follows from `rows`. The budgets come last: their counters are what others wait for."""
+    if settlements:
+        await _copy(connection, COPY_LEDGER, _LEDGER_TYPES, rows, list_ledger_values)
+    if rows:
+        await add_hourly(connection, sum_by_hour(rows))
+    if settlements:
+        await connection.execute(SETTLE, (_encode(settlements).decode(),))
+
+
+async def _copy(
+    connection: Connection,
+    statement: Composed,
+    types: Sequence[str],
+    rows: Sequence[PricedRow],
+    list_lines: Callable[[PricedRow], Iterable[Sequence[object]]],
+) -> None:
     async with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(_TYPES)
+        copy.set_types(types)
         for start in range(0, len(rows), ROWS_A_TURN):
             for row in rows[start : start + ROWS_A_TURN]:
-                await copy.write_row(build_values(row))
+                for values in list_lines(row):
+                    await copy.write_row(values)
             await asyncio.sleep(0)  # requests wait for the same loop
+
+
+def _list_values(row: PricedRow) -> tuple[tuple[object, ...]]:
+    return (build_values(row),)
 
 
 def is_about_data(error: Exception) -> bool:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 
 import psycopg
@@ -12,9 +13,13 @@ from app.analytics.rows import PricedRow
 from app.analytics.spool import Spool
 from app.analytics.store import insert_missing_rows, insert_rows, is_about_data
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.wire.money import Hold
 
 PROBE_SECONDS = 2.0
 SCAN_SECONDS = 5.0  # how often the files of processes that died are looked for
+
+OnSettled = Callable[[Hold, Decimal], None]
+"""Told of each hold, and what its call cost, when that is in Postgres."""
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +27,19 @@ log = logging.getLogger(__name__)
 class RowWriter:
     """Settles batches; the counts say what became of their rows."""
 
-    def __init__(self, connection: PatientConnection, spool: Spool, *, write_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: PatientConnection,
+        spool: Spool,
+        *,
+        write_seconds: float,
+        on_settled: OnSettled | None = None,
+    ) -> None:
         self._connection = connection
         self._spool = spool
         self._write_seconds = write_seconds
+        self._on_settled = on_settled
+        self._refused: list[PricedRow] = []
         self._away = False
         self._scan_at = 0.0
         self.has_spooled = True
@@ -37,9 +51,10 @@ class RowWriter:
 
         `again`: they may have been sent before, with an outcome nobody knows.
         """
-        rejected = self.rejected
+        self._refused.clear()
         if await self._insert(rows, again=again):
-            self.written += len(rows) - (self.rejected - rejected)
+            self.written += len(rows) - len(self._refused)
+            self._tell_settled(rows)
             return True
         return await self.put_aside(rows)
 
@@ -91,10 +106,24 @@ class RowWriter:
         if not again:
             return await self._insert(rows, again=True)
         if len(rows) == 1:
+            self._refused.append(rows[0])
             self.reject(rows[0].row, error)
             return True
         middle = len(rows) // 2
         return await self._insert(rows[:middle], again=True) and await self._insert(rows[middle:], again=True)
+
+    def _tell_settled(self, rows: Sequence[PricedRow]) -> None:
+        """Say of each hold what its call cost, now that Postgres knows."""
+        if self._on_settled is None:
+            return
+        refused = {id(priced) for priced in self._refused}
+        for priced in rows:
+            if priced.row.hold is None or id(priced) in refused:
+                continue
+            try:
+                self._on_settled(priced.row.hold, priced.costs.estimated_cost or Decimal(0))
+            except Exception:
+                log.exception("What follows from a settled hold failed")
 
     async def _probe(self) -> bool:
         try:

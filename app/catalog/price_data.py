@@ -8,12 +8,11 @@ from importlib.metadata import version
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from app.catalog.price_match import list_catalogue_providers, to_vendor_name
-from app.catalog.prices import ANY_MODEL, PER_REQUEST, TIER_MARK, USAGE_CLASSES, PriceRow
+from app.catalog.prices import ANY_MODEL, MILLION, PER_REQUEST, TIER_MARK, USAGE_CLASSES, PriceRow
 
 CATALOGUE = "genai-prices"
 MOCK = "mock"
 
-MICRO = Decimal(1_000_000)
 KILO = Decimal(1_000)
 SMALLEST = Decimal(1).scaleb(-15)  # the scale of prices.usd_per_unit; a few resellers publish binary fractions
 
@@ -80,7 +79,7 @@ def build_mock_rows() -> list[PriceRow]:
     embedding = {"input_tokens": Decimal("0.10")}
     models = {"echo": _MOCK_USD_PER_MILLION, "embed": embedding, ANY_MODEL: _MOCK_USD_PER_MILLION}
     return [
-        PriceRow(provider=MOCK, model=model, token_class=name, usd_per_unit=price / MICRO, source=MOCK)
+        PriceRow(provider=MOCK, model=model, token_class=name, usd_per_unit=price / MILLION, source=MOCK)
         for model, prices in models.items()
         for name, price in prices.items()
     ]
@@ -115,7 +114,7 @@ def _price_classes(model: ModelInfo, prices: ModelPrice) -> ClassSteps:
         for key in keys:
             price = getattr(prices, key)
             if price is not None:
-                found[name] = _read_steps(price, MICRO if key.endswith("_mtok") else KILO)
+                found[name] = _read_steps(price, MILLION if key.endswith("_mtok") else KILO)
                 break
     if not found and model.id.endswith(_FREE_SUFFIX):
         # Only the id tells a model that costs nothing from one whose price is not known.

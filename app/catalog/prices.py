@@ -1,12 +1,18 @@
-"""The price book: what a reply cost, worked out from an immutable copy of the `prices` table."""
+"""The price book: what a reply cost at its time, class by class, worked out from an immutable copy of the prices."""
 
+import math
+import time
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
+from itertools import chain
+from typing import Literal
 
 import msgspec
 
 from app.catalog.price_match import find_catalogue_model
+from app.wire.money import SMALLEST_USD, Line
 from app.wire.usage import Usage
 
 INPUT_CLASSES = (
@@ -16,22 +22,29 @@ INPUT_CLASSES = (
     "cache_write_1h_tokens",
     "input_audio_tokens",
 )
+_INPUT = frozenset(INPUT_CLASSES)
 USAGE_CLASSES = (*INPUT_CLASSES, "output_tokens", "reasoning_tokens", "output_audio_tokens", "web_searches")
 PER_REQUEST = "requests"
 """The class of a fixed price that some models ask for each reply beside its tokens."""
 
 ANY_MODEL = "*"
 TIER_MARK = "@"
-BUILT_IN_SOURCES = frozenset({"genai-prices", "mock"})
+TIERS = ("batch", "flex", "priority", "fast")
 RESOLUTIONS_KEPT = 4096
+
+ONE = Decimal(1)
+MILLION = Decimal(1_000_000)
+_ARITHMETIC = Context(prec=80, rounding=ROUND_HALF_EVEN)  # wide enough that only quantize rounds
+
+Origin = Literal["catalogue", "admin"]
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the `prices` table.
+    """One price and when it holds, in seconds since the epoch.
 
     It prices the units of `token_class` (a field of Usage, or `requests`) of replies with at least `from_input_tokens`
     input tokens of all classes; the highest row that applies holds for all the reply's units. `class@tier` is the
-    price of a service tier that has one of its own.
+    price of a service tier that has one of its own. Rows of the catalogue do not count where an admin priced the class.
     """
 
     provider: str
@@ -40,6 +53,9 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_unit: Decimal
     source: str
     from_input_tokens: int = 0
+    origin: Origin = "catalogue"
+    valid_from: float = -math.inf
+    valid_until: float = math.inf
 
 
 Steps = tuple[tuple[int, Decimal], ...]
@@ -48,6 +64,11 @@ Steps = tuple[tuple[int, Decimal], ...]
 Tariff = dict[str, dict[str, Steps]]
 """What one model costs: service tier ("" is the standard one) to class to its steps."""
 
+Rows = Sequence[Sequence[PriceRow]]
+
+Timeline = tuple[tuple[float, ...], tuple[Tariff | None, ...]]
+"""The tariffs of one model and since when each holds, the oldest first; the first holds since ever."""
+
 
 def source_family(source: str) -> str:
     """Return the name of a source without its version."""
@@ -55,69 +76,180 @@ def source_family(source: str) -> str:
 
 
 class PriceBook:
-    """All prices at one moment; a change of the table makes a new book."""
+    """All prices as one moment knew them, with those to come; a change of the table makes a new book."""
 
-    def __init__(self, tariffs: dict[tuple[str, str], Tariff]) -> None:
-        self._tariffs = tariffs
-        self._find_tariff = lru_cache(RESOLUTIONS_KEPT)(self._resolve)
+    def __init__(self, rows: dict[tuple[str, str], list[PriceRow]]) -> None:
+        self._rows = rows
+        self._find_timeline = lru_cache(RESOLUTIONS_KEPT)(self._build_timeline)
 
     @classmethod
     def build(cls, rows: Iterable[PriceRow]) -> "PriceBook":
-        """Return the book of `rows`. Where an admin priced a class of a model, its other rows do not count."""
-        classes: dict[tuple[str, str], dict[str, list[PriceRow]]] = {}
+        """Return the book of `rows`."""
+        models: dict[tuple[str, str], list[PriceRow]] = {}
         for row in rows:
-            classes.setdefault((row.provider, row.model), {}).setdefault(row.token_class, []).append(row)
-        return cls({key: _build_tariff(found) for key, found in classes.items()})
+            models.setdefault((row.provider, row.model), []).append(row)
+        return cls(models)
 
-    def find_cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
-        """Return what the reply cost in US dollars; None when the model or a class it used has no price."""
-        tariff = self._find_tariff(provider, model)
+    def find_lines(
+        self,
+        provider: str,
+        model: str,
+        usage: Usage,
+        *,
+        name: str = "",
+        factor: Decimal = ONE,
+        at: float | None = None,
+    ) -> tuple[Line, ...] | None:
+        """Return what the reply cost, a line for each class it used; None when the model or a class has no price.
+
+        `name` is what the provider is called in the configuration: prices that admins set for it come before those of
+        its vendor. `factor` is what prices are multiplied with; `at` (seconds since the epoch, default now) chooses
+        the prices.
+        """
+        starts, tariffs = self._find_timeline(provider, model, name or provider)
+        if len(tariffs) == 1:
+            tariff = tariffs[0]
+        else:
+            tariff = tariffs[bisect_right(starts, time.time() if at is None else at) - 1]
         if tariff is None:
             return None
-        return _sum_cost(tariff.get(usage.service_tier or "", tariff[""]), usage)
+        return _list_lines(tariff.get(usage.service_tier or "", tariff[""]), usage, factor)
+
+    def find_cost(
+        self,
+        provider: str,
+        model: str,
+        usage: Usage,
+        *,
+        name: str = "",
+        factor: Decimal = ONE,
+        at: float | None = None,
+    ) -> Decimal | None:
+        """Return what the reply cost in US dollars: the sum of its lines."""
+        lines = self.find_lines(provider, model, usage, name=name, factor=factor, at=at)
+        return sum_lines(lines) if lines is not None else None
 
     def list_models(self, provider: str) -> list[str]:
-        """Return the names of the models of `provider` that have a price of their own, in order."""
-        return sorted(model for vendor, model in self._tariffs if vendor == provider and model != ANY_MODEL)
+        """Return the names of the models of `provider` that have a price of their own now, in order."""
+        now = time.time()
+        return sorted(
+            model
+            for (vendor, model), rows in self._rows.items()
+            if vendor == provider
+            and model != ANY_MODEL
+            and any(row.valid_from <= now < row.valid_until for row in rows)
+        )
 
-    def _resolve(self, provider: str, model: str) -> Tariff | None:
-        exact = self._tariffs.get((provider, model))
-        if exact is not None:
-            return exact
-        known = find_catalogue_model(provider, model)
-        if known is not None:
-            own = self._tariffs.get((provider, known.model))
-            return own or self._tariffs.get((known.provider, known.model))
-        return self._tariffs.get((provider, ANY_MODEL))
+    def list_rows(self, provider: str, model: str, *, name: str = "", at: float | None = None) -> list[PriceRow]:
+        """Return the prices by which a call of the model is charged, in order of class and tier."""
+        models, anything = self._list_candidates(provider, model, name or provider)
+        classes = _merge(models, anything, time.time() if at is None else at)
+        return [row for label in sorted(classes) for row in sorted(classes[label], key=_start_of)]
+
+    def _build_timeline(self, provider: str, model: str, name: str) -> Timeline:
+        models, anything = self._list_candidates(provider, model, name)
+        rows = chain.from_iterable((*models, *anything))
+        bounds = {bound for row in rows for bound in (row.valid_from, row.valid_until)}
+        starts = sorted((bounds | {-math.inf}) - {math.inf})
+        return tuple(starts), tuple(_build_tariff(_merge(models, anything, start)) for start in starts)
+
+    def _list_candidates(self, provider: str, model: str, name: str) -> tuple[Rows, Rows]:
+        """Return the rows that may price the model, and those for any model, the ones that come first before others."""
+        models = [self._rows.get(found, []) for found in _list_names(provider, model)]
+        anything = [self._rows.get((provider, ANY_MODEL), [])]
+        if name != provider:
+            models.insert(0, self._list_own(name, model))
+            anything.insert(0, self._list_own(name, ANY_MODEL))
+        return models, anything
+
+    def _list_own(self, name: str, model: str) -> list[PriceRow]:
+        """Return what admins set for a provider by its own name: the catalogue's rows of that name mean a vendor."""
+        return [row for row in self._rows.get((name, model), []) if row.origin == "admin"]
 
 
-def _build_tariff(classes: dict[str, list[PriceRow]]) -> Tariff:
+def sum_lines(lines: Iterable[Line]) -> Decimal:
+    """Return what the lines come to."""
+    total = Decimal(0)
+    for line in lines:
+        total += line.amount_usd
+    return total
+
+
+def price_quantity(quantity: int, usd_per_unit: Decimal, factor: Decimal) -> Decimal:
+    """Return the amount of a line."""
+    amount = _ARITHMETIC.multiply(usd_per_unit, quantity)
+    if factor != ONE:
+        amount = _ARITHMETIC.multiply(amount, factor)
+    return amount.quantize(SMALLEST_USD, context=_ARITHMETIC)
+
+
+def _list_names(provider: str, model: str) -> list[tuple[str, str]]:
+    """Return the rows that a name may mean: its own, those of the model it is matched to, those of who made that."""
+    names = [(provider, model)]
+    known = find_catalogue_model(provider, model)
+    if known is not None:
+        names += [(provider, known.model), (known.provider, known.model)]
+    return list(dict.fromkeys(names))
+
+
+def _merge(models: Rows, anything: Rows, at: float) -> dict[str, list[PriceRow]]:
+    """Return the rows that hold at `at` by class: those of the model, or where it has none those for any model."""
+    return _merge_names(models, at) or _merge_names(anything, at)
+
+
+def _merge_names(names: Rows, at: float) -> dict[str, list[PriceRow]]:
+    """Return the rows of all classes. Where only admins priced a name, its other classes are those of the next."""
+    classes: dict[str, list[PriceRow]] = {}
+    for rows in names:
+        valid = [row for row in rows if row.valid_from <= at < row.valid_until]
+        classes = _group(valid) | classes
+        if any(row.origin == "catalogue" for row in valid):
+            break
+    return classes
+
+
+def _group(rows: Sequence[PriceRow]) -> dict[str, list[PriceRow]]:
+    edited = {row.token_class for row in rows if row.origin == "admin"}
+    classes: dict[str, list[PriceRow]] = {}
+    for row in rows:
+        if row.origin == "admin" or row.token_class not in edited:
+            classes.setdefault(row.token_class, []).append(row)
+    return classes
+
+
+def _build_tariff(classes: dict[str, list[PriceRow]]) -> Tariff | None:
+    if not classes:
+        return None
     standard: dict[str, Steps] = {}
     special: Tariff = {}
     for label, rows in classes.items():
-        name, _, tier = label.partition(TIER_MARK)
-        prices = special.setdefault(tier, {}) if tier else standard
-        prices[name] = _build_steps(rows)
-    return {"": standard, **{tier: standard | prices for tier, prices in special.items()}}
+        name, mark, tier = label.partition(TIER_MARK)
+        prices = special.setdefault(tier, {}) if mark else standard
+        prices[name] = tuple((row.from_input_tokens, row.usd_per_unit) for row in sorted(rows, key=_start_of)[::-1])
+    return {**{tier: standard | prices for tier, prices in special.items()}, "": standard}
 
 
-def _build_steps(rows: Sequence[PriceRow]) -> Steps:
-    edited = [row for row in rows if source_family(row.source) not in BUILT_IN_SOURCES]
-    steps = ((row.from_input_tokens, row.usd_per_unit) for row in edited or rows)
-    return tuple(sorted(steps, reverse=True))
+def _start_of(row: PriceRow) -> int:
+    return row.from_input_tokens
 
 
-def _sum_cost(prices: dict[str, Steps], usage: Usage) -> Decimal | None:
-    total_input = sum(getattr(usage, name) for name in INPUT_CLASSES)
-    cost = _find_price(prices, PER_REQUEST, total_input) or Decimal(0)
+def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal) -> tuple[Line, ...] | None:
+    total_input = 0
+    counts: list[tuple[str, int]] = [(PER_REQUEST, 1)] if PER_REQUEST in prices else []
     for name in USAGE_CLASSES:
         count = getattr(usage, name)
         if count:
-            price = _find_price(prices, name, total_input)
-            if price is None:
-                return None
-            cost += price * count
-    return cost
+            counts.append((name, count))
+            if name in _INPUT:
+                total_input += count
+    lines: list[Line] = []
+    for name, count in counts:
+        price = _find_price(prices, name, total_input)
+        if price is None:
+            return None
+        amount = price_quantity(count, price, factor)
+        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, factor=factor, amount_usd=amount))
+    return tuple(lines)
 
 
 def _find_price(prices: dict[str, Steps], name: str, total_input: int) -> Decimal | None:

@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from app.catalog.changes import ConfigChanges
 from app.catalog.edit import merge_document, replace_provider
 from app.catalog.types import ConfigDocument
+from app.db.audit import Actor
 from app.errors import NotFoundError
 
 TAGS = ["Configuration"]
@@ -26,13 +27,15 @@ async def read_config(changes: NamedDependency[ConfigChanges]) -> dict[str, Any]
 
 
 @put("/v1/config", tags=TAGS, status_code=200, responses={200: CONFIG})
-async def change_config(changes: NamedDependency[ConfigChanges], data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
+async def change_config(
+    changes: NamedDependency[ConfigChanges], actor: NamedDependency[Actor], data: JSONBody[dict[str, Any]]
+) -> dict[str, Any]:
     """Change the configuration.
 
     Sections that are not sent stay. Providers and models are replaced as a whole, other sections field by field. A
     masked or missing key keeps the stored one. With `version`, a change made meanwhile is a 409. It holds at once.
     """
-    return await changes.apply(lambda document, version: merge_document(document, version, data))
+    return await changes.apply(actor, lambda document, version: merge_document(document, version, data))
 
 
 @get("/v1/config/providers", tags=TAGS, status_code=200)
@@ -56,13 +59,16 @@ async def read_provider(changes: NamedDependency[ConfigChanges], name: FromPath[
 
 @put("/v1/config/providers/{name:str}", tags=TAGS, status_code=200)
 async def change_provider(
-    changes: NamedDependency[ConfigChanges], name: FromPath[str], data: JSONBody[dict[str, Any]]
+    changes: NamedDependency[ConfigChanges],
+    actor: NamedDependency[Actor],
+    name: FromPath[str],
+    data: JSONBody[dict[str, Any]],
 ) -> dict[str, Any]:
     """Add or change one provider.
 
     A key that is not sent is kept.
     """
-    shown = await changes.apply(lambda document, _: replace_provider(document, name, data))
+    shown = await changes.apply(actor, lambda document, _: replace_provider(document, name, data))
     return {"name": name, **shown["providers"][name]}
 
 

@@ -5,11 +5,12 @@ from decimal import Decimal
 
 import msgspec
 
-from app.catalog.prices import PriceBook
+from app.catalog.prices import PriceBook, sum_lines
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.catalog.store import KEY_SEPARATOR, PROVIDER_KEY, StoredConfig
 from app.catalog.types import BudgetConfig, CacheConfig, LimitsConfig, ModelConfig, ProviderConfig, RoutingConfig
 from app.providers.registry import VENDORS, Provider, build_provider
+from app.wire.money import Line
 from app.wire.usage import Usage
 
 
@@ -35,10 +36,22 @@ class Catalog:
         self.current = Snapshot(version=0, providers={}, cache=CacheConfig())
         self.prices = PriceBook.build([])
 
-    def find_cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
-        """Return what `usage` costs at a configured provider, in US dollars; None when that is unknown."""
+    def find_lines(
+        self, provider: str, model: str, usage: Usage, *, at: float | None = None
+    ) -> tuple[Line, ...] | None:
+        """Return what `usage` costs at a configured provider, class by class; None when that is unknown.
+
+        `at` (seconds since the epoch, default now) chooses between prices of other times.
+        """
         known = self.current.providers.get(provider)
-        return self.prices.find_cost(known.prices if known is not None else provider, model, usage)
+        if known is None:
+            return self.prices.find_lines(provider, model, usage, at=at)
+        return self.prices.find_lines(known.prices, model, usage, name=provider, factor=known.price_factor, at=at)
+
+    def find_cost(self, provider: str, model: str, usage: Usage, *, at: float | None = None) -> Decimal | None:
+        """Return what `usage` costs at a configured provider, in US dollars; None when that is unknown."""
+        lines = self.find_lines(provider, model, usage, at=at)
+        return sum_lines(lines) if lines is not None else None
 
     def load(self, stored: StoredConfig) -> None:
         """Take over a stored configuration."""
@@ -66,6 +79,7 @@ def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> 
             ("mock",) if is_mock else tuple(keys),
             api_version=entry.api_version,
             region=entry.region,
+            price_factor=entry.price_factor,
         )
     return Snapshot(
         version=stored.version,

@@ -6,22 +6,27 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
+from app.catalog.changes import store_document
 from app.catalog.secrets import Vault
 from app.catalog.seed import read_config_file, read_environment_providers
 from app.catalog.store import (
     find_file_import,
     find_newest_document,
     has_new_key,
-    insert_document,
     lock_config,
     without_keys,
 )
 from app.catalog.types import ConfigDocument
+from app.db.audit import Actor, Auditor
+from app.db.control import Change
 
 ENVIRONMENT, FILE = "environment", "file"
+ACTORS = {ENVIRONMENT: "environment", FILE: "config file"}
 
 
-def seed_config(connection: Connection, vault: Vault, path: Path | None, environ: Mapping[str, str]) -> str | None:
+def seed_config(
+    connection: Connection, vault: Vault, auditor: Auditor, path: Path | None, environ: Mapping[str, str]
+) -> str | None:
     """Store a new version when the file or the environment says something new; return where it came from, else None.
 
     A file is imported when it differs from what it said the last time, so that changes made through the API stay until
@@ -42,5 +47,6 @@ def seed_config(connection: Connection, vault: Vault, path: Path | None, environ
         document = ConfigDocument(providers={**last.providers, **read_environment_providers(environ)})
     if last == without_keys(document) and not has_new_key(connection, vault, document):
         return None
-    insert_document(connection, document, vault, origin=origin)
+    actor = Actor(label=ACTORS[origin])
+    store_document(Change(connection, actor, auditor), document, vault, origin=origin)
     return origin

@@ -3,7 +3,7 @@
 from typing import cast
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 
 from app.catalog.secrets import Vault
@@ -105,6 +105,17 @@ def has_new_key(connection: Connection, vault: Vault, document: ConfigDocument) 
         entry.keys and entry.keys != find_provider_keys(connection, vault, name)
         for name, entry in document.providers.items()
     )
+
+
+def reseal_secrets(connection: Connection, vault: Vault) -> int:
+    """Encrypt every stored secret with the vault's newest key and return how many were not before."""
+    old = select(secrets.c.purpose, secrets.c.name, secrets.c.ciphertext).where(secrets.c.key_id != vault.key_id)
+    lines = connection.execute(old.with_for_update()).all()
+    for purpose, name, sealed in lines:
+        values = {"key_id": vault.key_id, "ciphertext": vault.seal(purpose, name, vault.open(purpose, name, sealed))}
+        one = (secrets.c.purpose == purpose) & (secrets.c.name == name)
+        connection.execute(update(secrets).where(one).values(**values, updated_at=func.now()))
+    return len(lines)
 
 
 def _upsert_key(connection: Connection, vault: Vault, name: str, key: str) -> None:

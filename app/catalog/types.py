@@ -1,5 +1,6 @@
 """The configuration document: what an operator may set, with its defaults and bounds."""
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +12,8 @@ Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", max_length=2048)]
 MASK = "********"
 """What is shown in place of a stored secret."""
 
+
+SMALLEST_FACTOR = Decimal(1).scaleb(-6)
 
 MAPS = frozenset({"providers", "models"})
 """The sections with named entries, which are replaced as a whole."""
@@ -41,6 +44,12 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """The keys that are in this entry, whichever field they came in."""
         given = self.api_keys or ((self.api_key,) if self.api_key else ())
         return tuple(key for key in given if key)
+
+    @property
+    def price_factor(self) -> Decimal:
+        """What list prices are multiplied with, in as many decimals as the ledger has for it."""
+        factor = (1 - Decimal(str(self.discount))) * (1 + Decimal(str(self.margin)))
+        return factor.quantize(SMALLEST_FACTOR)
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,4 +146,4 @@ class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     routing: RoutingConfig = RoutingConfig()
     cache: CacheConfig = CacheConfig()
     budgets: BudgetConfig = BudgetConfig()
-    limits: LimitsConfig = LimitsConfig()
+    limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)

@@ -22,13 +22,17 @@ def explained(function: Callable[P, None]) -> Callable[P, None]:
         from app.catalog.secrets import SecretUnreadableError
         from app.catalog.seed import ConfigError
         from app.db.embedded import EmbeddedPostgresError
+        from app.db.keyring import KeyringError
+        from app.errors import RelayError
 
         try:
             function(*args, **kwargs)
         except ConfigError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
-        except (SettingsError, EmbeddedPostgresError, SecretUnreadableError) as error:
+        except (SettingsError, EmbeddedPostgresError, KeyringError, SecretUnreadableError) as error:
             raise click.ClickException(str(error)) from error
+        except RelayError as error:
+            raise click.ClickException(error.message) from error
         except (DBAPIError, psycopg.Error) as error:
             raise click.ClickException(f"The database cannot be used: {_first_line(error)}") from error
 

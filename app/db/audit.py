@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection, func, insert, select
 
+from app.db.connection import DatabaseAwayError
 from app.db.tables import audit_log
 
 START = bytes(32)
@@ -31,9 +32,16 @@ COMMAND_LINE = Actor(label="command line")
 
 
 class Auditor:
-    """Writes lines in the transactions of the changes that they tell of."""
+    """Writes lines in the transactions of the changes that they tell of.
 
-    def __init__(self, key: bytes) -> None:
+    In a running process the key comes with the first snapshot; before that nothing can be changed.
+    """
+
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+
+    def load(self, key: bytes) -> None:
+        """Take over the key of the chain."""
         self._key = key
 
     def record(
@@ -43,6 +51,8 @@ class Auditor:
 
         Lines are written one transaction after the other. Secrets must not be in `before` and `after`.
         """
+        if not self._key:
+            raise DatabaseAwayError("audit log")
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore audit"))))
         newest = select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
         last = connection.execute(newest).first()

@@ -17,8 +17,8 @@ MIGRATION_LOCK = 0x72656C6179  # "relay": two processes that start together migr
 def include_name(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
     """Return whether alembic should look at an object: not at partitions, nor at the queue library's own tables."""
     if kind == "table":
-        return not (name or "").startswith(("requests_p", "procrastinate_"))
-    return not (parents.get("table_name") or "").startswith(("requests_p", "procrastinate_"))
+        return not (name or "").startswith(("requests_p", "ledger_p", "procrastinate_"))
+    return not (parents.get("table_name") or "").startswith(("requests_p", "ledger_p", "procrastinate_"))
 
 
 def migrations_folder() -> Path:

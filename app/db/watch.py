@@ -31,10 +31,10 @@ class SnapshotWatch:
     silence, the poll still finds a change within a second.
     """
 
-    def __init__(self, url: str, loaders: Mapping[str, Loader]) -> None:
+    def __init__(self, url: str, loaders: Mapping[str, Loader], name: str = "relaycore watch") -> None:
         self._loaders = loaders
         self._versions = dict.fromkeys(loaders, -1)
-        self._connection = PatientConnection(url, name="relaycore watch")
+        self._connection = PatientConnection(url, name=name)
         self._listener = Listener(url, self.wake)
         self._wake = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None

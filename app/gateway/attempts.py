@@ -40,6 +40,7 @@ MAX_ATTEMPTS = 12
 SHORTEST_TRY_SECONDS = 0.05
 LIMITED_SECONDS = 1.0
 TIMER_SLACK_SECONDS = 0.002  # event loops may wake a little early, and no wait that was asked for may be cut
+NOT_CONNECTED = frozenset({"connect", "connect_timeout", "tls"})
 LATE = "The provider did not begin its answer in time."
 
 
@@ -209,6 +210,8 @@ class Attempts:
             return await self._take_whole(answer, target, started)
         except UpstreamFailure as failure:
             trace.received()
+            if failure.kind in NOT_CONNECTED:
+                trace.owe_nothing()
             return Refusal(failure=judge_break(failure), target=target, error=failure.as_error())
 
     def _build(self, target: Target, key: str) -> tuple[Outgoing, Translation | None]:
@@ -227,6 +230,7 @@ class Attempts:
         finally:
             incoming.close()
             self._exchange.trace.received()
+        self._exchange.trace.owe_nothing()
         failure = judge_answer(incoming.status, incoming.headers, body)
         return Refusal(failure=failure, target=target, status=incoming.status, headers=incoming.headers, body=body)
 
@@ -265,6 +269,7 @@ class Attempts:
         if refusal is not None:
             answer.close()
             self._exchange.trace.received()
+            self._exchange.trace.owe_nothing()
             return refusal
         latency = time.monotonic() - started
         return Answered(target=target, answer=Peeked(answer, first, pieces), started=started, latency_seconds=latency)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from litestar.types import Receive, Send
 
@@ -23,6 +23,26 @@ STREAM_HEADERS: Headers = [
 ]
 
 
+class Captures(Protocol):
+    """Takes what a client is sent, whether or not it is still there (app/gateway/idempotency.py)."""
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Take the head of the answer."""
+        ...
+
+    def add(self, data: bytes) -> None:
+        """Take a part of the body."""
+        ...
+
+    async def end(self) -> None:
+        """Keep what was taken; called before the client sees the end."""
+        ...
+
+    async def break_off(self) -> None:
+        """See to an answer that came to no end; nothing is done after `end`."""
+        ...
+
+
 class Exchange:
     """Sends one answer. After the client has left nothing is sent any more and nothing fails for it."""
 
@@ -34,13 +54,14 @@ class Exchange:
         self.headers: Headers = []
         self.started = False
         self.gone = False
+        self.capture: Captures | None = None
         self._main = cast("asyncio.Task[object]", asyncio.current_task())
         self._watching: asyncio.Task[None] | None = None
         self._may_stop: Callable[[], bool] = _always
         self._writing_since: float | None = None
         self._stalled = False
         self._look: asyncio.TimerHandle | None = None
-        self._sent_bytes = 0
+        self.sent_bytes = 0
 
     def own_headers(self) -> Headers:
         """Return the lines that every answer carries."""
@@ -66,12 +87,16 @@ class Exchange:
         """Send the status and the header lines as they are given."""
         self.started = True
         self.trace.first_byte()
+        if self.capture is not None:
+            self.capture.begin(status, lines)
         if not self.gone:
             await self._send({"type": "http.response.start", "status": status, "headers": lines})
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body now."""
-        self._sent_bytes += len(data)
+        self.sent_bytes += len(data)
+        if self.capture is not None:
+            self.capture.add(data)
         if self.gone:
             return
         self._writing_since = time.monotonic()
@@ -87,8 +112,11 @@ class Exchange:
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the body. From here on the client may go without being missed."""
         self.unwatch()
-        self._sent_bytes += len(data)
-        self.trace.row.response_bytes = self._sent_bytes
+        self.sent_bytes += len(data)
+        self.trace.row.response_bytes = self.sent_bytes
+        if self.capture is not None:
+            self.capture.add(data)
+            await self.capture.end()
         if not self.gone:
             await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
@@ -104,11 +132,11 @@ class Exchange:
     def watch(self, may_stop: Callable[[], bool] | None = None) -> None:
         """From now on cancel the request's task when the client leaves or does not read what it is sent.
 
-        Not so when `may_stop` says that others need the answer. The request's body must have been read: what comes
-        next from the client is its departure.
+        Not so when `may_stop` says that others need the answer, or when it is captured for a repetition. The request's
+        body must have been read: what comes next from the client is its departure.
         """
         self.unwatch()
-        self._may_stop = may_stop or _always
+        self._may_stop = _never if self.capture is not None else may_stop or _always
         self._watching = asyncio.create_task(self._wait_for_departure())
         self._look = self._main.get_loop().call_later(STALL_SECONDS / STALL_LOOKS, self._look_for_stall)
 
@@ -139,3 +167,7 @@ class Exchange:
 
 def _always() -> bool:
     return True
+
+
+def _never() -> bool:
+    return False

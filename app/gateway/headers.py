@@ -11,7 +11,8 @@ BEARER, AWS = "bearer", "aws"
 AUTH = {Dialect.OPENAI: BEARER, Dialect.ANTHROPIC: "x-api-key"}
 TONGUE_AUTH = {"openai": BEARER, "anthropic": "x-api-key", "gemini": "x-goog-api-key", "bedrock": AWS}
 
-# Ours, the connection's, and what would tell a provider about our users or our house.
+# Ours, the connection's, and what would tell a provider about our users or our house. An Idempotency-Key is its
+# sender's: two who chose the same one would be one caller to a provider that knows only our credential.
 NOT_UP = frozenset(
     {
         b"host",
@@ -34,6 +35,7 @@ NOT_UP = frozenset(
         b"api-key",
         b"x-goog-api-key",
         b"cookie",
+        b"idempotency-key",
         b"forwarded",
         b"via",
         b"x-real-ip",

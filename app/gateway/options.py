@@ -28,6 +28,7 @@ _NAMES = {
     b"x-relay-upstream-key": "upstream_key",
     b"x-relay-fallback": "fallback",
     b"x-request-id": "request_id",
+    b"idempotency-key": "idempotency_key",
     b"x-stainless-retry-count": "retry_count",
     b"x-stainless-read-timeout": "read_timeout",
     b"x-claude-code-session-id": "session_id",
@@ -58,6 +59,7 @@ class Sent(msgspec.Struct):
     upstream_key: bytes = b""
     fallback: bytes = b""
     request_id: bytes = b""
+    idempotency_key: bytes = b""
     retry_count: bytes = b""
     read_timeout: bytes = b""
     session_id: bytes = b""

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from app.access.budgets import Budgets
 from app.access.directory import Directory
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
@@ -21,5 +22,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     flights: Flights
     upstream: Upstream
     recorder: Recorder
+    budgets: Budgets
     routing: Routing
     settings: Settings

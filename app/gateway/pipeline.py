@@ -8,6 +8,7 @@ from app.gateway.attempts import Attempts
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import find_own_credential
+from app.gateway.money import Ways, hold_money
 from app.gateway.options import find_patience
 from app.gateway.parts import Parts
 from app.gateway.plan import Plan, Target, plan
@@ -99,7 +100,14 @@ async def forward(
 ) -> None:
     """Have the call answered by one of those that may, and pass the answer on."""
     exchange.watch(keeper.flight.leader_leaves if keeper is not None else None)
-    outcome = await try_all(call, chosen, exchange, parts)
+    snapshot = parts.catalog.current
+    ways = Ways(*list_targets(chosen, call, snapshot, parts.routing, parts.catalog.prices))
+    held = await hold_money(call, ways, exchange, parts)
+    if held.call is not call and keeper is not None:
+        keeper.land(None)  # an answer cut to what the budget can pay is not what others asked for
+        keeper = None
+    call = held.call
+    outcome = await try_all(call, held.ways, exchange, parts)
     target = outcome.target
     note_target(exchange, target)
     exchange.set_header(b"x-relay-attempts", b"%d" % exchange.trace.row.attempts)
@@ -119,19 +127,17 @@ async def forward(
         outcome.answer.close()
 
 
-async def try_all(call: Call, chosen: Plan, exchange: Exchange, parts: Parts) -> Answered | Refusal:
-    """Try the targets of a plan, and those it falls back to."""
-    snapshot = parts.catalog.current
-    targets, fallbacks = list_targets(chosen, call, snapshot, parts.routing, parts.catalog.prices)
+async def try_all(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -> Answered | Refusal:
+    """Try the targets in order, and those that are fallen back to."""
     attempts = Attempts(
         call,
         exchange,
         routing=parts.routing,
-        config=snapshot.routing,
+        config=parts.catalog.current.routing,
         upstream=parts.upstream,
         limits=build_limits(call, parts.settings.upstream),
     )
-    return await attempts.run(targets, fallbacks)
+    return await attempts.run(ways.targets, ways.after)
 
 
 async def pass_refusal(refusal: Refusal, call: Call, exchange: Exchange) -> None:

@@ -7,6 +7,7 @@ from typing import cast
 import msgspec
 from litestar.types import HTTPScope, Receive, Send
 
+from app.access.rights import check_route, join_tags
 from app.errors import BadRequestError, MethodNotAllowedError, NotFoundError, RelayError, UnavailableError
 from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
@@ -61,7 +62,7 @@ class Gateway:
             if exchange.gone:
                 trace.leave()
             if trace.wanted:
-                self.parts.recorder.record(trace.close())
+                self.parts.recorder.record(trace.close(exchange.sent_bytes))
 
     async def _answer_always(self, scope: HTTPScope, exchange: Exchange) -> None:
         """Answer, if only with an error. A client that left is not an error."""
@@ -108,6 +109,8 @@ class Gateway:
         try:
             caller = await self.parts.directory.admit(find_credential(sent))
             row.user_id, row.api_key_id = caller.user_id, caller.key_id
+            row.team_id, row.organization_id = caller.team_id, caller.organization_id
+            check_route(caller, route.name)
             if scope["method"] not in METHODS:
                 raise MethodNotAllowedError("Model traffic does not take this method.", headers=ALLOW)
             if not route.known:
@@ -115,7 +118,7 @@ class Gateway:
                     f"There is nothing at {scope['method']} {scope['path'][:200]}.", code="unknown_path"
                 )
             options = read_options(sent)
-            row.tags, row.metadata = options.tags, options.metadata
+            row.tags, row.metadata = join_tags(caller, options.tags), options.metadata
         except RelayError:
             await drain(exchange.receive, more=sent.content_length.strip(b"0 ") != b"")
             raise

@@ -1,6 +1,7 @@
 """What is noted of one request on its way, and becomes its row."""
 
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from app.analytics.types import RequestRow
@@ -11,8 +12,15 @@ from app.wire.usage import Usage
 CLIENT_LEFT = 499
 
 
+EstimateUsage = Callable[[int], Usage]
+"""Tells from the bytes that went to the client what a call may have used whose answer did not say."""
+
+
 class Trace:
-    """The one mutable value of a request. Its status starts at 500, so that a crash is never recorded as a success."""
+    """The one mutable value of a request. Its status starts at 500, so that a crash is never recorded as a success.
+
+    `owing`: a provider may have worked for the call, so that it costs something whatever became of its answer.
+    """
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -20,6 +28,9 @@ class Trace:
         row_id: UUID = make_uuid7()
         self.row = RequestRow(id=row_id, request_id=str(row_id), request_time=now, response_time=now)
         self.wanted = True
+        self.owing = False
+        self.estimate_usage: EstimateUsage | None = None
+        self._owed_before = False
         self._sent_at: float | None = None
         self._first_byte_at: float | None = None
         self._received_at: float | None = None
@@ -27,9 +38,14 @@ class Trace:
     def sending(self) -> None:
         """Note that the call goes to a provider now."""
         self.row.attempts += 1
+        self._owed_before, self.owing = self.owing, True
         if self._sent_at is None:  # what passes between the tries is spent on the provider as well
             self._sent_at = time.perf_counter()
         self._received_at = None
+
+    def owe_nothing(self) -> None:
+        """Note that the provider did not take the call that was sent last."""
+        self.owing = self._owed_before
 
     def first_byte(self) -> None:
         """Note that the first byte for the client is there."""
@@ -62,10 +78,12 @@ class Trace:
         now = time.perf_counter()
         return (now - self.started - self._upstream_seconds(now)) * 1000
 
-    def close(self) -> RequestRow:
-        """Return the finished row."""
+    def close(self, sent_bytes: int = 0) -> RequestRow:
+        """Return the finished row; `sent_bytes` of its answer went to the client."""
         now = time.perf_counter()
         row = self.row
+        if row.hold is not None and row.usage is None and self.owing and self.estimate_usage is not None:
+            row.estimated_usage = self.estimate_usage(sent_bytes)
         row.latency = (now - self.started) * 1000
         row.response_time = row.request_time + row.latency / 1000
         waited = self._upstream_seconds(now)

@@ -1,6 +1,7 @@
 """The vendors: one row of data each. A vendor that speaks a dialect we know needs no code."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 
@@ -135,7 +136,10 @@ VENDORS: Mapping[str, Vendor] = {vendor.name: vendor for vendor in _ROWS}
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider that can be called: a vendor with its address and keys in place."""
+    """A provider that can be called: a vendor with its address and keys in place.
+
+    `price_factor` is what its list prices are multiplied with: discount and margin.
+    """
 
     name: str
     vendor: str
@@ -148,6 +152,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: str = ""
     responses: bool = True
     prices: str = ""
+    price_factor: Decimal = Decimal(1)
     api_version: str | None = None
     region: str | None = None
 
@@ -169,6 +174,7 @@ def build_provider(
     *,
     api_version: str | None = None,
     region: str | None = None,
+    price_factor: Decimal = Decimal(1),
 ) -> Provider:
     """Return the provider of one configuration entry.
 
@@ -192,6 +198,7 @@ def build_provider(
         auth=vendor.auth,
         responses=vendor.responses,
         prices=vendor.prices or vendor.name,
+        price_factor=price_factor,
         api_version=api_version,
         region=region,
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.keys import LENGTH, derive, find_public_id, hash_key, make_key
+from app.access.keys import LENGTH, find_public_id, hash_key, make_key
 
 
 def test_a_key_has_the_shape_that_is_promised() -> None:
@@ -47,8 +47,3 @@ def test_hashes_depend_on_pepper_and_key() -> None:
     key = make_key()
     assert hash_key(b"a", key) == hash_key(b"a", key) != hash_key(b"b", key)
     assert hash_key(b"a", make_key()) != hash_key(b"a", key)
-
-
-def test_purposes_have_keys_of_their_own() -> None:
-    """What hashes API keys cannot decrypt provider keys."""
-    assert derive("secret", "key pepper") != derive("secret", "provider keys") != derive("other", "provider keys")

@@ -9,9 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from app.analytics.recorder import ROW_BYTES, Recorder
+from app.analytics.recorder import ROW_BYTES, Recorder, RecorderBounds
 from app.wire.usage import Usage
-from tests.analytics.samples import Door, build_row, count_rows, eventually, find_cost, query, recording
+from tests.analytics.samples import Door, build_row, count_rows, eventually, find_lines, query, recording
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +42,8 @@ async def test_every_column_arrives(database_url, tmp_path):
         "request_id": "req_42",
         "user_id": uuid4(),
         "api_key_id": uuid4(),
+        "team_id": uuid4(),
+        "organization_id": uuid4(),
         "provider": "openai",
         "model": "gpt-4o",
         "requested_model": "fast",
@@ -102,7 +104,7 @@ async def test_costs_are_known_or_null(database_url, tmp_path, changes, costs):
 async def test_a_failing_price_does_not_lose_the_row(database_url, tmp_path):
     """A cost that cannot be worked out is NULL; the row is stored."""
 
-    def fail(provider, model, usage):
+    def fail(provider, model, usage, *, at=None):
         raise RuntimeError
 
     recorder = Recorder(database_url, tmp_path, fail)
@@ -114,7 +116,7 @@ async def test_a_failing_price_does_not_lose_the_row(database_url, tmp_path):
 
 async def test_closing_writes_what_waits(database_url, tmp_path):
     """Rows recorded the moment before a shutdown are in Postgres after it; later ones are counted as dropped."""
-    recorder = Recorder(database_url, tmp_path, find_cost, flush_seconds=30)
+    recorder = Recorder(database_url, tmp_path, find_lines, bounds=RecorderBounds(flush_seconds=30))
     await recorder.start()
     for _ in range(5000):
         recorder.record(build_row())
@@ -126,7 +128,7 @@ async def test_closing_writes_what_waits(database_url, tmp_path):
 
 async def test_memory_is_bounded(database_url, tmp_path):
     """Over the bound the newest rows are dropped and counted; recording neither blocks nor raises."""
-    recorder = Recorder(database_url, tmp_path, find_cost, max_pending_bytes=10 * ROW_BYTES)
+    recorder = Recorder(database_url, tmp_path, find_lines, bounds=RecorderBounds(pending_bytes=10 * ROW_BYTES))
     for number in range(15):
         recorder.record(build_row(request_id=str(number)))
     assert (recorder.stats.pending, recorder.stats.dropped) == (10, 5)
@@ -190,7 +192,7 @@ async def test_the_spool_outlives_the_process(database_url, tmp_path, door):
 async def test_a_full_spool_keeps_rows_in_memory(database_url, tmp_path, door):
     """When the spool takes no more, rows wait in memory up to its bound, and are stored when Postgres is back."""
     await door.shut()
-    async with recording(door.url, tmp_path, max_spool_bytes=0, max_pending_bytes=100 * ROW_BYTES) as recorder:
+    async with recording(door.url, tmp_path, spool_bytes=0, pending_bytes=100 * ROW_BYTES) as recorder:
         for _ in range(40):
             recorder.record(build_row())
         await recorder.flush()
@@ -241,7 +243,7 @@ async def test_closing_is_quick_when_a_write_hangs(database_url, tmp_path):
     """A shutdown does not wait for a Postgres that has stopped answering; the rows go to the spool."""
     blocker = await psycopg.AsyncConnection.connect(database_url)
     await blocker.execute("LOCK TABLE requests")
-    recorder = Recorder(database_url, tmp_path, find_cost, write_seconds=60)
+    recorder = Recorder(database_url, tmp_path, find_lines, bounds=RecorderBounds(write_seconds=60))
     await recorder.start()
     recorder.record(build_row())
     await asyncio.sleep(0.3)

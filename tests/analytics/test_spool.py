@@ -11,15 +11,15 @@ import pytest
 from app.analytics import spool as spool_module
 from app.analytics.rows import build_priced_row
 from app.analytics.spool import Spool
-from tests.analytics.samples import build_row, find_cost
+from tests.analytics.samples import build_row, find_lines
 
 DIES_WITHOUT_CLOSING = """
 import os, sys
 from pathlib import Path
 from app.analytics.spool import Spool
-from tests.analytics.samples import build_row, find_cost
+from tests.analytics.samples import build_row, find_lines
 from app.analytics.rows import build_priced_row
-assert Spool(Path(sys.argv[1]), 2**20).append([build_priced_row(build_row(request_id="from the dead"), find_cost)])
+assert Spool(Path(sys.argv[1]), 2**20).append([build_priced_row(build_row(request_id="from the dead"), find_lines)])
 os._exit(9)
 """
 
@@ -27,11 +27,11 @@ DISK_FILLS_UP = """
 import resource, sys
 from pathlib import Path
 from app.analytics.spool import Spool
-from tests.analytics.samples import build_row, find_cost
+from tests.analytics.samples import build_row, find_lines
 from app.analytics.rows import build_priced_row
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 spool = Spool(Path(sys.argv[1]), 2**20)
-rows = [build_priced_row(build_row(request_id="kept"), find_cost)]
+rows = [build_priced_row(build_row(request_id="kept"), find_lines)]
 accepted = [spool.append(rows) for _ in range(20)]
 spool.close()
 sys.exit(accepted.count(True))
@@ -39,7 +39,7 @@ sys.exit(accepted.count(True))
 
 
 def frame(*names):
-    return [build_priced_row(build_row(request_id=name), find_cost) for name in names]
+    return [build_priced_row(build_row(request_id=name), find_lines) for name in names]
 
 
 def read_all(spool):

@@ -13,11 +13,13 @@ from app.catalog.seed import ConfigError, check_document, read_config_file, read
 from app.catalog.snapshot import Snapshot, build_snapshot
 from app.catalog.start import seed_config
 from app.catalog.store import find_newest_document, find_provider_keys, load_config
+from app.db.audit import Auditor
 from app.db.engine import open_blocking_engine
 from app.errors import Dialect
 
 pytestmark = pytest.mark.anyio
 VAULT = Vault(b"k" * 32)
+AUDITOR = Auditor(b"a" * 32)
 
 
 @pytest.fixture
@@ -114,18 +116,18 @@ async def test_an_empty_configuration_has_the_mock(database_url: str) -> None:
 
 async def test_keys_of_the_environment_are_followed(connection: Connection, database_url: str) -> None:
     """The environment fills an empty configuration and is followed later; keys are stored encrypted only."""
-    assert seed_config(connection, VAULT, None, {}) is None
-    assert seed_config(connection, VAULT, None, {"OPENAI_API_KEY": "sk-first"}) == "environment"
-    assert seed_config(connection, VAULT, None, {"OPENAI_API_KEY": "sk-first"}) is None
-    assert seed_config(connection, VAULT, None, {"OPENAI_API_KEY": "sk-second"}) == "environment"
+    assert seed_config(connection, VAULT, AUDITOR, None, {}) is None
+    assert seed_config(connection, VAULT, AUDITOR, None, {"OPENAI_API_KEY": "sk-first"}) == "environment"
+    assert seed_config(connection, VAULT, AUDITOR, None, {"OPENAI_API_KEY": "sk-first"}) is None
+    assert seed_config(connection, VAULT, AUDITOR, None, {"OPENAI_API_KEY": "sk-second"}) == "environment"
     connection.commit()
     assert (await snapshot(database_url)).providers["openai"].api_key == "sk-second"
     assert find_provider_keys(connection, VAULT, "openai") == ("sk-second",)
     text = str(connection.exec_driver_sql("SELECT c, s FROM config_versions c, secrets s").all())
     assert "sk-first" not in text
     assert "sk-second" not in text
-    assert seed_config(connection, VAULT, None, {}) is None
-    assert seed_config(connection, VAULT, None, {"XAI_API_KEY": "x"}) == "environment"
+    assert seed_config(connection, VAULT, AUDITOR, None, {}) is None
+    assert seed_config(connection, VAULT, AUDITOR, None, {"XAI_API_KEY": "x"}) == "environment"
     connection.commit()
     found = (await snapshot(database_url)).providers
     assert {name: provider.api_key for name, provider in found.items()} == {"openai": "sk-second", "xai": "x"}
@@ -137,10 +139,10 @@ async def test_a_file_is_imported_when_it_says_something_new(
     """The same file twice is one version; a changed file or key is the next; the environment then has no say."""
     path = tmp_path / "c.yaml"
     path.write_text("providers: {a: {type: openai, api_key: '${K}'}}")
-    assert seed_config(connection, VAULT, path, {"K": "1"}) == "file"
-    assert seed_config(connection, VAULT, path, {"K": "1"}) is None
-    assert seed_config(connection, VAULT, path, {"K": "2"}) == "file"
-    assert seed_config(connection, VAULT, None, {"XAI_API_KEY": "x"}) is None
+    assert seed_config(connection, VAULT, AUDITOR, path, {"K": "1"}) == "file"
+    assert seed_config(connection, VAULT, AUDITOR, path, {"K": "1"}) is None
+    assert seed_config(connection, VAULT, AUDITOR, path, {"K": "2"}) == "file"
+    assert seed_config(connection, VAULT, AUDITOR, None, {"XAI_API_KEY": "x"}) is None
     connection.commit()
     found = await snapshot(database_url)
     assert {name: provider.api_key for name, provider in found.providers.items()} == {"a": "2"}
@@ -151,7 +153,7 @@ async def test_a_file_is_imported_when_it_says_something_new(
 
 async def test_another_secret_key_loses_only_the_provider(connection: Connection, database_url: str) -> None:
     """A provider whose key does not open is left out and named, not used without a key."""
-    seed_config(connection, VAULT, None, {"OPENAI_API_KEY": "sk-first"})
+    seed_config(connection, VAULT, AUDITOR, None, {"OPENAI_API_KEY": "sk-first"})
     connection.commit()
     found = await snapshot(database_url, Vault(b"y" * 32))
     assert (dict(found.providers), found.unreadable) == ({}, ("openai",))

@@ -9,7 +9,7 @@ from app.catalog.prices import PriceBook, PriceRow
 from app.wire.usage import Usage
 
 
-def price(token_class, usd, *, provider="acme", model="m", start=0, source="genai-prices 1"):
+def price(token_class, usd, *, provider="acme", model="m", start=0, source="genai-prices 1", **when):
     return PriceRow(
         provider=provider,
         model=model,
@@ -17,6 +17,8 @@ def price(token_class, usd, *, provider="acme", model="m", start=0, source="gena
         from_input_tokens=start,
         usd_per_unit=Decimal(usd),
         source=source,
+        origin="admin" if source == "admin" else "catalogue",
+        **when,
     )
 
 

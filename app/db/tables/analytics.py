@@ -55,6 +55,7 @@ requests = Table(
     Index("ix_requests_user_id_request_time", "user_id", "request_time"),
     Index("ix_requests_request_time", "request_time"),
     Index("ix_requests_request_id", "request_id"),
+    Index("ix_requests_optimized", "request_time", postgresql_where=text("optimizations_applied <> '[]'::jsonb")),
     postgresql_partition_by="RANGE (request_time)",
 )
 
@@ -92,6 +93,7 @@ usage_hourly = Table(
     Column("estimated_cost", MONEY, nullable=False, server_default=NOTHING),
     Column("saved_cost", MONEY, nullable=False, server_default=NOTHING),
     _sum("unknown_cost"),
+    _sum("unknown_saving"),
     Column("latency_ms", Float(53), nullable=False, server_default=NOTHING),
 )
 Index(

@@ -25,7 +25,7 @@ cache_entries = Table(
 )
 
 # One row for an Idempotency-Key of a caller; `body_hash` tells a repetition from another call. While the call runs,
-# `process_id` is who makes it.
+# `process_id` is who makes it, and `token` which of its calls it is.
 idempotent_calls = Table(
     "idempotent_calls",
     metadata,
@@ -34,6 +34,7 @@ idempotent_calls = Table(
     Column("body_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("process_id", UUID(as_uuid=True), nullable=False),
+    Column("token", UUID(as_uuid=True), nullable=False),
     Column("request_id", Text, nullable=False),
     Column("status", Integer),
     Column("headers", LargeBinary),

@@ -39,6 +39,7 @@ price_versions = Table(
     Column("origin", Text, nullable=False),
     Column("usd_per_unit", MONEY, nullable=False),
     Column("source", Text, nullable=False),
+    Column("note", Text),
     Column("valid", TSTZRANGE, nullable=False),
     Column("known", TSTZRANGE, nullable=False),
     CheckConstraint("usd_per_unit >= 0", name="not_negative"),

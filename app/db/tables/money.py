@@ -45,6 +45,7 @@ ledger = Table(
     Column("amount_usd", MONEY, nullable=False),
     CheckConstraint("kind IN ('usage', 'estimated', 'ceiling', 'adjustment')", name="kind"),
     Index("ix_ledger_booked_at", "booked_at"),
+    Index("ix_ledger_request_time", "request_time", postgresql_using="brin"),
     postgresql_partition_by="RANGE (request_time)",
 )
 
@@ -135,13 +136,15 @@ reservations = Table(
     CheckConstraint("amount_usd >= 0", name="not_negative"),
 )
 
-# The sums of the events of a scope ("key:…", "user:…", "team:…", "model:…") in the window; the row is the lock.
+# The sums of the events of a scope ("key:…", "user:…", "team:…", "model:…") in the window, and when the last one was
+# added; the row is the lock.
 rate_windows = Table(
     "rate_windows",
     metadata,
     Column("scope", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False, server_default=NOTHING),
     Column("tokens", BigInteger, nullable=False, server_default=NOTHING),
+    Column("last_at", INSTANT),
 )
 
 rate_events = Table(

@@ -1,0 +1,128 @@
+"""Money leased to this process in one piece, so that a busy key's calls need no round trip each."""
+
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+Scopes = tuple[tuple[str, str], ...]
+
+BUSY_RATE = 20.0
+"""Calls a second from which on a lease is worth having."""
+
+LEASE_SECONDS = 2.0
+"""A lease holds what the calls of this time need, and is taken from for as long."""
+
+NEAR_THE_LIMIT = 32
+"""A lease is at most this fraction of what is left of the tightest budget: near the limit each call asks for itself."""
+
+_WINDOW_SECONDS = 1.0
+_MAX_KNOWN = 4096
+
+
+class Lease(msgspec.Struct):
+    """One piece of leased money. `free_usd` is what no call under way holds; `open_until` is monotonic seconds."""
+
+    id: UUID
+    scopes: Scopes
+    free_usd: Decimal
+    booked_at: float
+    open_until: float
+    calls: int = 0
+
+
+class _Pace(msgspec.Struct):
+    """How much is asked for: the calls and the money of the window under way, and the rates of the last one."""
+
+    began: float
+    calls: int = 0
+    amount_usd: Decimal = Decimal(0)
+    rate: float = 0.0
+    usd_per_second: Decimal = Decimal(0)
+
+
+class Escrow:
+    """The leases of this process by the budgets they count against; a call takes from at most one."""
+
+    def __init__(self) -> None:
+        self._open: dict[Scopes, Lease] = {}
+        self._leases: dict[UUID, Lease] = {}
+        self._paces: dict[Scopes, _Pace] = {}
+
+    def take(self, scopes: Scopes, amount_usd: Decimal, now: float) -> Lease | None:
+        """Return the lease that holds `amount_usd` for a call from now on; None when none has as much."""
+        self._count(scopes, amount_usd, now)
+        lease = self._open.get(scopes)
+        if lease is None:
+            return None
+        if now >= lease.open_until or lease.free_usd < amount_usd:
+            del self._open[scopes]
+            return None
+        lease.free_usd -= amount_usd
+        lease.calls += 1
+        return lease
+
+    def find_wish(self, scopes: Scopes, remaining_usd: Decimal) -> Decimal | None:
+        """Return how much to lease; None when calls come too slowly or the limit is near."""
+        pace = self._paces.get(scopes)
+        if pace is None or pace.rate < BUSY_RATE or scopes in self._open:
+            return None
+        wish = pace.usd_per_second * Decimal(LEASE_SECONDS)
+        return wish if 0 < wish * NEAR_THE_LIMIT <= remaining_usd else None
+
+    def add(self, lease: Lease) -> None:
+        """Take a new lease into use."""
+        self._open[lease.scopes] = lease
+        self._leases[lease.id] = lease
+
+    def give_back(self, lease_id: UUID, held_usd: Decimal, cost_usd: Decimal) -> None:
+        """Note that a call is settled: what it did not use is free again."""
+        lease = self._leases.get(lease_id)
+        if lease is not None:
+            lease.free_usd += held_usd - cost_usd
+            lease.calls -= 1
+
+    def pop_idle(self, now: float) -> list[UUID]:
+        """Return, and forget, the leases that are over and have no call under way."""
+        over = [lease for lease in self._leases.values() if lease.calls <= 0 and now >= lease.open_until]
+        for lease in over:
+            self._forget(lease)
+        return [lease.id for lease in over]
+
+    def pop_spare(self, now: float) -> list[tuple[UUID, Decimal]]:
+        """Return, and forget, what leases that are over have free beside the calls that still hold some of them."""
+        over = [lease for lease in self._leases.values() if now >= lease.open_until and lease.free_usd > 0]
+        spare = [(lease.id, lease.free_usd) for lease in over]
+        for lease in over:
+            lease.free_usd = Decimal(0)
+        return spare
+
+    def drop_all(self) -> None:
+        """Forget every lease: the others took this process for dead, and settled what it held."""
+        self._open.clear()
+        self._leases.clear()
+
+    def pop_all(self) -> list[UUID]:
+        """Return, and forget, every lease without a call under way, whether it is over or not."""
+        unused = [lease for lease in self._leases.values() if lease.calls <= 0]
+        for lease in unused:
+            self._forget(lease)
+        return [lease.id for lease in unused]
+
+    def _forget(self, lease: Lease) -> None:
+        del self._leases[lease.id]
+        if self._open.get(lease.scopes) is lease:
+            del self._open[lease.scopes]
+
+    def _count(self, scopes: Scopes, amount_usd: Decimal, now: float) -> None:
+        pace = self._paces.get(scopes)
+        if pace is None or now - pace.began > 2 * _WINDOW_SECONDS:
+            if len(self._paces) >= _MAX_KNOWN:
+                self._paces.clear()
+            pace = self._paces[scopes] = _Pace(began=now)
+        elif now - pace.began >= _WINDOW_SECONDS:
+            seconds = now - pace.began
+            pace.rate, pace.usd_per_second = pace.calls / seconds, pace.amount_usd / Decimal(seconds)
+            pace.began, pace.calls, pace.amount_usd = now, 0, Decimal(0)
+        pace.calls += 1
+        pace.amount_usd += amount_usd

@@ -1,0 +1,179 @@
+"""The rows that a report sums up: the sums by the hour for whole hours, single calls for what is left of a range."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Label,
+    Select,
+    Subquery,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
+
+from app.analytics.report_query import GROUPS
+from app.analytics.report_times import Span, ceil_hour, floor_hour, split_hours
+from app.analytics.report_types import ReportQuery
+from app.db.tables import requests, usage_hourly
+from app.db.tables.columns import INSTANT
+
+Column = ColumnElement[Any]
+
+
+class Columns(Protocol):
+    """Columns by name, be they those of a table, of a query or of a mapping."""
+
+    def __getitem__(self, name: str, /) -> Column:
+        """Return a column."""
+        ...
+
+
+HITS = ("hit", "semantic-hit")
+INPUT_TOKENS = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+)
+OUTPUT_TOKENS = ("output_tokens", "reasoning_tokens", "output_audio_tokens")
+COUNTS = (*INPUT_TOKENS, *OUTPUT_TOKENS, "web_searches")
+COSTS = ("estimated_cost", "saved_cost")
+UNKNOWN = ("unknown_usage", "unknown_cost", "unknown_saving")
+
+
+def _count(condition: ColumnElement[bool]) -> Column:
+    return case((condition, 1), else_=0)
+
+
+_CALL = requests.c
+_SUMS: Mapping[str, Column] = {
+    name: usage_hourly.c[name] for name in (*COUNTS, *COSTS, "requests", *UNKNOWN, "latency_ms")
+}
+# What a single call adds to each of these sums.
+_SINGLE: Mapping[str, Column] = {
+    **{name: func.coalesce(_CALL[name], 0) for name in (*COUNTS, *COSTS)},
+    "requests": literal(1),
+    "unknown_usage": _count(_CALL.input_tokens.is_(None)),
+    "unknown_cost": _count(_CALL.estimated_cost.is_(None)),
+    "unknown_saving": _count(_CALL.saved_cost.is_(None) & _CALL.cache_status.in_(HITS)),
+    "latency_ms": _CALL.latency,
+}
+
+
+def build_facts(query: ReportQuery) -> Subquery:
+    """Return the rows to sum up: the groups, what the sums are split by, and the sums of usage_hourly.
+
+    When tags are grouped by, a call is there once for each of its tags.
+    """
+    spread = "tag" in query.groups
+    span = Span(query.start, query.end)
+    if spread or query.tag is not None:
+        return _select_calls(query, [span], spread=spread).subquery("facts")
+    whole, edges = split_hours(span)
+    if whole is None:
+        return _select_calls(query, edges or [span], spread=False).subquery("facts")
+    rolled = _select_hours(query, whole)
+    if not edges:
+        return rolled.subquery("facts")
+    return union_all(rolled, _select_calls(query, edges, spread=False)).subquery("facts")
+
+
+def _select_hours(query: ReportQuery, whole: Span) -> Select[Any]:
+    columns = usage_hourly.c
+    conditions = [columns.hour >= whole.start, columns.hour < whole.end, *match_all(query, columns)]
+    return select(*_label(query, columns, columns.hour), *_name(_SUMS)).where(*conditions)
+
+
+def _select_calls(query: ReportQuery, spans: Sequence[Span], *, spread: bool) -> Select[Any]:
+    columns, source = join_tags(requests) if spread else (dict(_CALL), requests)
+    labelled = _label(query, columns, _CALL.request_time)
+    conditions = [within(spans, _CALL.request_time), *match_all(query, _CALL)]
+    return select(*labelled, *_name(_SINGLE)).select_from(source).where(*conditions)
+
+
+def _label(query: ReportQuery, columns: Columns, instant: Column) -> list[Column]:
+    """Return the columns that the sums are taken by, and those that say what to sum."""
+    groups = label_groups(query, columns, instant)
+    known = {column.name for column in groups}
+    return [*groups, *(columns[name].label(name) for name in ("cache_status", "status_code") if name not in known)]
+
+
+def label_groups(query: ReportQuery, columns: Columns, instant: Column) -> list[Label[Any]]:
+    """Return the columns that are grouped by, under the names of their fields."""
+    bucket = [func.date_trunc(query.bucket, instant, "UTC", type_=INSTANT).label("bucket")] if query.bucket else []
+    names = [GROUPS[group][0] for group in query.groups]
+    return bucket + [columns[name].label(name) for name in names]
+
+
+def _name(columns: Mapping[str, Column]) -> list[Column]:
+    return [column.label(name) for name, column in columns.items()]
+
+
+def match_all(query: ReportQuery, columns: Columns) -> list[ColumnElement[bool]]:
+    """Return the conditions for what is asked for, and for what the viewer may see."""
+    conditions = [columns[name] == value for name, value in query.match.items()]
+    if query.status is not None:
+        conditions.append(columns["status_code"].between(*query.status))
+    if query.tag is not None:
+        conditions.append(columns["tags"].contains([query.tag]))
+    return conditions
+
+
+def within(spans: Sequence[Span], instant: Column) -> ColumnElement[bool]:
+    """Return the condition that `instant` lies in one of `spans`."""
+    return or_(*(and_(instant >= span.start, instant < span.end) for span in spans))
+
+
+def join_tags(table: Table) -> tuple[Columns, FromClause]:
+    """Return the columns of `table` and a `tag`, and where they are from: a row for each different tag of a row."""
+    tags = select(func.unnest(table.c.tags, type_=Text).label("tag")).distinct().lateral("tagged")
+    return {**table.c, "tag": tags.c.tag}, table.outerjoin(tags, true())
+
+
+def count_not_kept(connection: Connection, query: ReportQuery, *, every_call: bool) -> int:
+    """Return how many calls the sums know of whose own rows, which the report needed, are gone.
+
+    Rows go by the day and the oldest first: what the sums have from before the oldest row is gone.
+    """
+    spans = [Span(query.start, query.end)]
+    if not every_call:
+        spans = split_hours(spans[0])[1]
+    hours = [Span(floor_hour(span.start), ceil_hour(span.end)) for span in spans]
+    if not hours:
+        return 0
+    oldest = connection.execute(select_oldest(hours[0])).scalar()
+    if oldest is not None:
+        hours = [Span(span.start, min(span.end, floor_hour(oldest))) for span in hours]
+    return connection.execute(select_rolled_count(query, hours)).scalar_one()
+
+
+def ungroup(query: ReportQuery) -> ReportQuery:
+    """Return the query for everything at once."""
+    return msgspec.structs.replace(query, bucket=None, groups=(), after=None)
+
+
+def select_oldest(span: Span) -> Select[Any]:
+    """Return the query for when the oldest call came that is kept and not from before `span`."""
+    return select(func.min(_CALL.request_time)).where(_CALL.request_time >= span.start)
+
+
+def select_rolled_count(query: ReportQuery, hours: Sequence[Span]) -> Select[Any]:
+    """Return the query for how many calls there were in whole hours, whatever their tags."""
+    table = usage_hourly.c
+    untagged = [table[name] == value for name, value in query.match.items()]
+    if query.status is not None:
+        untagged.append(table.status_code.between(*query.status))
+    return select(func.coalesce(func.sum(table.requests), 0)).where(within(hours, table.hour), *untagged)

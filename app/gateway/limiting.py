@@ -1,0 +1,107 @@
+"""The rate limits of a call: what it asks for, what its client is told, and what it used in the end."""
+
+from app.access.limit_rules import LIMIT_HEADERS, build_asking, counts_tokens, write_limit_headers
+from app.access.limit_types import Admission, LimitReachedError
+from app.access.limits import RateLimiter
+from app.access.types import Limit
+from app.catalog.output_limits import find_output_limit
+from app.catalog.tokens import count_inputs
+from app.catalog.types import LimitsConfig
+from app.gateway.call import Call
+from app.gateway.exchange import Exchange
+from app.gateway.plan import Plan
+from app.gateway.trace import Trace
+from app.wire.http import Headers
+from app.wire.usage import Usage
+
+USUAL_OUTPUT_TOKENS = 1024
+"""What an answer is counted for when the call does not bound it, until it is known; few answers are longer."""
+
+
+async def admit_call(
+    call: Call, chosen: Plan, exchange: Exchange, limiter: RateLimiter, config: LimitsConfig
+) -> Admission | None:
+    """Return the admission of a call, to be finished whatever becomes of it; None when nothing limits it.
+
+    The client is told how its limits stand. Raises LimitReachedError or UnavailableError.
+    """
+    caller = call.caller
+    model_limits = find_model_limits(call.fields.model, chosen, config)
+    if not caller.limits and not model_limits:
+        return None
+    tokens = await count_tokens(call, chosen) if counts_tokens((*caller.limits, *model_limits)) else 0
+    asking = build_asking(caller.limits, model_limits, tokens, caller.priority, config.interactive_share)
+    if asking is None:
+        return None
+    try:
+        admission = await limiter.admit(asking)
+    except LimitReachedError as error:
+        error.headers += tuple(write_limit_headers(error.standing, exchange.dialect))
+        raise
+    exchange.headers += write_limit_headers(admission.standing, exchange.dialect)
+    return admission
+
+
+def finish_call(admission: Admission | None, trace: Trace, limiter: RateLimiter) -> None:
+    """Note what a call used. It stays counted as a request; tokens that no provider worked for are given back."""
+    if admission is not None:
+        limiter.finish(admission, find_used_tokens(trace))
+
+
+def find_used_tokens(trace: Trace) -> int | None:
+    """Return what a provider used for a call; None when it may have used something and did not say."""
+    if not trace.row.attempts:
+        return 0
+    if trace.row.usage is not None:
+        return sum_tokens(trace.row.usage)
+    return None if trace.owing else 0
+
+
+def sum_tokens(usage: Usage) -> int:
+    """Return all tokens of a usage, of whatever class."""
+    return (
+        usage.input_tokens
+        + usage.cache_read_tokens
+        + usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens
+        + usage.input_audio_tokens
+        + usage.output_tokens
+        + usage.reasoning_tokens
+        + usage.output_audio_tokens
+    )
+
+
+def find_model_limits(requested: str | None, chosen: Plan, config: LimitsConfig) -> tuple[Limit, ...]:
+    """Return the limits of the model by the name that was called and, where that leads to one place, by its own.
+
+    Which of several deployments answers is not known before the call, so that only the limit of their group counts.
+    """
+    if not config.models:
+        return ()
+    names = {requested} if requested is not None else set[str]()
+    if len(chosen.targets) == 1 and chosen.targets[0].model is not None:
+        names.add(f"{chosen.targets[0].provider.name}/{chosen.targets[0].model}")
+    found = [(name, config.models[name]) for name in sorted(names) if name in config.models]
+    return tuple(
+        Limit(scope=f"model:{name}", rpm=limit.rpm, tpm=limit.tpm, max_parallel=limit.max_parallel)
+        for name, limit in found
+    )
+
+
+async def count_tokens(call: Call, chosen: Plan) -> int:
+    """Return what a call is counted for until its usage is known: its input and the answer that it allows."""
+    if not call.body:
+        return 0
+    models = [(target.model or "", target.provider.vendor) for target in chosen.targets]
+    counts = await count_inputs(call.body, models)
+    most = 0
+    for (model, vendor), count in zip(models, counts, strict=True):
+        output = find_output_limit(call.route.name, vendor, model, count.asked, USUAL_OUTPUT_TOKENS)
+        tokens = output.tokens if output.source == "call" else min(output.tokens, USUAL_OUTPUT_TOKENS)
+        most = max(most, count.tokens + tokens * output.answers)
+    return most
+
+
+def without_limits(headers: Headers) -> Headers:
+    """Return a provider's header lines less those of its own limits, for clients that are told of ours."""
+    return [line for line in headers if not line[0].startswith(LIMIT_HEADERS)]

@@ -1,0 +1,162 @@
+"""Budgets at their edge while processes are killed: nobody overspends, nothing stays held, the books balance."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import aiohttp
+import httpx
+import psycopg
+import pytest
+
+from tests.faults.serving import REPOSITORY, Served, find_children, note
+
+pytestmark = pytest.mark.anyio
+
+ADMIN = "rk-admin-for-tests-of-money"
+CLIENTS = 64
+CALLS_PAID = 300
+OUTPUT_TOKENS = 100
+BUSY_SECONDS = 12.0
+KILL_EVERY_SECONDS = 1.5
+BACK_WITHIN_SECONDS = 60.0
+PROMPT = "What does it cost?"
+# The mock's own rules and prices: four characters are a token, three more a message; 1 and 2 dollars a million.
+INPUT_TOKENS = -(-len(PROMPT) // 4) + 3
+CALL_USD = (INPUT_TOKENS * Decimal(1) + OUTPUT_TOKENS * Decimal(2)) / 1_000_000
+BODY = {
+    "model": f"upstream/tokens-{OUTPUT_TOKENS}",
+    "messages": [{"role": "user", "content": PROMPT}],
+    "max_tokens": OUTPUT_TOKENS,
+}
+
+CHECK = "SELECT problem, detail FROM relaycore_ledger_check()"
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    """A provider that outlives the gateway's processes, and counts what it answered."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.mock"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served], database_url: str, upstream: str, folder: Path) -> Served:
+    """Three gateway processes on one database."""
+    (folder / "relaycore.config.yaml").write_text(
+        f"providers:\n  upstream:\n    type: mock\n    base_url: {upstream}/v1\n    api_key: any\n"
+    )
+    return serve(
+        "serve",
+        "--port",
+        "0",
+        "--workers",
+        "3",
+        DATABASE_URL=database_url,
+        RELAYCORE_SECRET_KEY="s" * 32,
+        RELAYCORE_ADMIN_KEY=ADMIN,
+    ).wait_until_ready()
+
+
+def make_key(served: Served, **fields: object) -> str:
+    """Return a key of a new user, made as an administrator does."""
+    with httpx.Client(base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, trust_env=False) as admin:
+        user = admin.post(
+            "/admin/users", json={"email": f"{os.urandom(6).hex()}@example.org", "name": "", "role": "user"}
+        )
+        made = admin.post("/admin/api-keys", json={"user_id": user.json()["id"], "name": "edge", **fields})
+        made.raise_for_status()
+        return made.json()["key"]
+
+
+async def spend(url: str, key: str, until: float, seen: Counter[int]) -> None:
+    """Call as often as it goes, over a connection after the other, until the money is gone or the time is."""
+    headers = {"authorization": f"Bearer {key}", "x-aihub-cache": "bypass"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        while time.monotonic() < until:
+            try:
+                async with session.post(f"{url}/v1/chat/completions", json=BODY) as answer:
+                    await answer.read()
+                    seen[answer.status] += 1
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):
+                seen[0] += 1
+                await asyncio.sleep(0.05)
+            else:
+                await asyncio.sleep(0.2 if answer.status == 402 else 0)
+
+
+async def kill_now_and_then(served: Served, until: float) -> int:
+    """Kill a random one of the gateway's processes every other moment; the gateway starts another."""
+    killed = 0
+    while time.monotonic() < until:
+        await asyncio.sleep(KILL_EVERY_SECONDS * random.uniform(0.5, 1.5))
+        workers = find_children(served.process.pid)
+        if workers:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def read_one(database_url: str, statement: str) -> tuple[object, ...]:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(statement).fetchone()
+        assert row is not None
+        return row
+
+
+async def wait_until_free(database_url: str) -> float:
+    """Return how many seconds it took until nothing was held any more."""
+    began = time.monotonic()
+    while read_one(database_url, "SELECT count(*) FROM reservations")[0]:
+        assert time.monotonic() - began < BACK_WITHIN_SECONDS, "something is still held"
+        await asyncio.sleep(0.5)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["in peace", "under kill -9"])
+async def test_nobody_spends_more_than_the_budget(served: Served, database_url: str, upstream: str, kills: bool):
+    """64 clients over three processes at a budget's edge: not a cent more, by the ledger and by the provider's count.
+
+    The provider's own count of what it answered is within the budget, even of calls whose process was killed; after
+    at most a minute nothing is held, and ledger, counters and requests agree.
+    """
+    budget = CALL_USD * CALLS_PAID
+    key = make_key(served, budget_usd=float(budget))
+    seen: Counter[int] = Counter()
+    until = time.monotonic() + BUSY_SECONDS
+    clients = [spend(served.url, key, until, seen) for _ in range(CLIENTS)]
+    killing = kill_now_and_then(served, until) if kills else asyncio.sleep(0, 0)
+    *_, killed = await asyncio.gather(*clients, killing)
+    seconds = await wait_until_free(database_url)
+    with psycopg.connect(database_url) as connection:
+        problems = connection.execute(CHECK).fetchall()
+    ledger = read_one(database_url, "SELECT coalesce(sum(amount_usd), 0) FROM ledger")[0]
+    spent, reserved, overrun = read_one(
+        database_url, "SELECT spent_usd, reserved_usd, overrun_usd FROM budget_counters"
+    )
+    calls = httpx.get(f"{upstream}/mock/stats", trust_env=False).json()["requests"]
+    note(
+        f"answers {dict(seen)}, {killed} killed; the provider answered {calls} of {CALLS_PAID}, the ledger says "
+        f"{ledger} of {budget} USD; everything free after {seconds:.1f} s"
+    )
+    assert problems == []
+    assert (reserved, overrun) == (0, 0)
+    assert spent == ledger <= budget
+    assert calls * CALL_USD <= budget
+    assert set(seen) <= {0, 200, 402, 502, 503}
+    assert seen[402] > 0
+    assert calls >= CALLS_PAID * (0.5 if kills else 0.95)

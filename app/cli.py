@@ -8,6 +8,8 @@ import click
 
 from app.commands.audit import audit
 from app.commands.keys import keys
+from app.commands.ledger import ledger
+from app.commands.prices import prices
 from app.commands.secret import secret
 from app.commands.terms import explained, say
 from app.settings import LOG_FORMAT, read_settings
@@ -74,5 +76,7 @@ def doctor() -> None:
 
 
 main.add_command(keys)
+main.add_command(ledger)
+main.add_command(prices)
 main.add_command(audit)
 main.add_command(secret)

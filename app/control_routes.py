@@ -3,11 +3,13 @@
 from litestar import Router
 
 from app.access.audit_routes import AUDIT_HANDLERS
+from app.access.budget_routes import BUDGET_HANDLERS
 from app.access.key_routes import KEY_HANDLERS
 from app.access.organization_routes import ORGANIZATION_HANDLERS
 from app.access.team_routes import TEAM_HANDLERS
 from app.access.user_routes import USER_HANDLERS
 from app.analytics.routes import ANALYTICS_HANDLERS
+from app.catalog.price_routes import PRICE_HANDLERS
 from app.catalog.routes import CONFIG_HANDLERS
 
 CONTROL_ROUTES = [
@@ -15,7 +17,9 @@ CONTROL_ROUTES = [
         "/",
         route_handlers=[
             *CONFIG_HANDLERS,
+            *PRICE_HANDLERS,
             *AUDIT_HANDLERS,
+            *BUDGET_HANDLERS,
             *USER_HANDLERS,
             *KEY_HANDLERS,
             *TEAM_HANDLERS,

@@ -21,6 +21,7 @@ from app.access.types import Caller
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
+from app.cache.idempotent import IdempotentCalls
 from app.catalog.changes import ConfigChanges
 from app.catalog.price_store import list_prices
 from app.catalog.prices import PriceBook
@@ -94,6 +95,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
             catalog=catalog,
             cache=await open_cache(settings, stack),
             flights=Flights(),
+            idempotent=open_idempotent(settings, process, stack),
             upstream=open_upstream(settings, stack),
             recorder=await open_recorder(settings, catalog, budgets, stack),
             routing=routing,
@@ -188,6 +190,13 @@ async def open_budgets(settings: Settings, process: ProcessLease, stack: AsyncEx
     stack.push_async_callback(budgets.close)
     await budgets.start()
     return budgets
+
+
+def open_idempotent(settings: Settings, process: ProcessLease, stack: AsyncExitStack) -> IdempotentCalls:
+    """Return the calls with an Idempotency-Key, which save what is not saved yet when they close."""
+    calls = IdempotentCalls(get_database_url(settings), process.id)
+    stack.push_async_callback(calls.close)
+    return calls
 
 
 async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:

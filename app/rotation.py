@@ -24,8 +24,8 @@ NOT_THE_NEWEST = (
     "This is the old secret key. Start every process with the new one, then run this command with it as well."
 )
 IN_USE = (
-    "{count} processes still run with {which} secret key. Restart them with {other} first; a process that is gone "
-    "leaves the list within moments."
+    "Processes that run with {which} secret key: {count}. Restart them with {other} first; one that was stopped leaves "
+    "the list within moments."
 )
 
 

@@ -8,16 +8,19 @@ import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
-from app.analytics.tasks import drop_old_partitions, ensure_partitions
+from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
+from app.cache.idempotent_store import delete_expired_calls
 from app.cache.store import delete_expired
+from app.catalog.price_update import run_price_update
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
-from app.settings import Settings, get_database_url
+from app.settings import Settings, get_database_url, get_secret_key
 
 logger = logging.getLogger("relaycore.worker")
 
 RESTART_SECONDS = 1.0
 TASK_SECONDS = 60.0
 EXPIRED_PER_TURN = 1000
+BEFORE_HALF_HOURS = "25,55 * * * *"
 NAME = "relaycore"
 AWAY = (ConnectorException, DatabaseAwayError, psycopg.OperationalError)
 CHATTY = ("psycopg.pool", "procrastinate.utils", f"procrastinate.worker.{NAME}")
@@ -42,7 +45,13 @@ def build_jobs(settings: Settings) -> App:
         del timestamp
         await run_once(url, settings.retention_days)
 
-    assert tidy is not None  # noqa: S101 - registered by its decorators
+    @jobs.periodic(cron=BEFORE_HALF_HOURS)
+    @jobs.task(name="relaycore.prices", queueing_lock="relaycore.prices", pass_context=False)
+    async def load_prices(timestamp: int) -> None:
+        del timestamp
+        await asyncio.to_thread(run_price_update, url, get_secret_key(settings))
+
+    assert all((tidy, load_prices))  # noqa: S101 - registered by their decorators
     return jobs
 
 
@@ -61,6 +70,9 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
     await drop_old_partitions(connection, retention_days)
     while await delete_expired(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
         pass
+    while await delete_expired_calls(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
+        pass
+    await roll_budgets(connection)
 
 
 async def run_worker(settings: Settings) -> None:

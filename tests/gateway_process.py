@@ -85,7 +85,7 @@ def run_gateway(ready: Ready) -> Iterator[Gateway]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        _wait_until_started(gateway, thread)
+        _wait_until_started(gateway, thread, failure)
         port = gateway.server.servers[0].sockets[0].getsockname()[1]
         gateway.url = f"http://127.0.0.1:{port}"
         yield gateway
@@ -96,12 +96,12 @@ def run_gateway(ready: Ready) -> Iterator[Gateway]:
         raise failure[0]
 
 
-def _wait_until_started(gateway: Gateway, thread: threading.Thread) -> None:
+def _wait_until_started(gateway: Gateway, thread: threading.Thread, failure: list[BaseException]) -> None:
     pause = threading.Event()
     for _ in range(2000):
         if gateway.server.started:
             return
         if not thread.is_alive():
-            raise RuntimeError("the gateway did not start")
+            raise RuntimeError("the gateway did not start") from next(iter(failure), None)
         pause.wait(0.01)
     raise RuntimeError("the gateway took too long to start")

@@ -11,8 +11,10 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
+    ColumnClause,
     ColumnElement,
     Connection,
+    RowMapping,
     Table,
     column,
     func,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.access.budget_types import AlertView, BudgetView, LedgerCheck, SimpleBudget
 from app.db.tables import (
@@ -39,7 +42,8 @@ from app.db.tables import (
 )
 from app.wire.ids import make_uuid7
 
-status = table("budget_status", *(column(name) for name in BudgetView.__struct_fields__))
+_COLUMNS: list[ColumnClause[Any]] = [column(name) for name in BudgetView.__struct_fields__]
+status = table("budget_status", *_COLUMNS)
 OWNERS: Mapping[str, Table] = {"key": api_keys, "user": users, "team": teams, "organization": organizations}
 OPEN_SECONDS = 60
 """How long a new budget may take to add up what the ledger has for it."""
@@ -148,7 +152,7 @@ def list_simple_budgets(connection: Connection, scope: str, refs: Sequence[str])
 def _find_simple(scope: str, refs: Sequence[str]) -> Any:
     live = (budgets.c.scope == scope, budgets.c.ref.in_(refs), ~budgets.c.rolling, budgets.c.deleted_at.is_(None))
     columns = (budgets.c.id, budgets.c.ref, budgets.c.amount_usd, budgets.c.period)
-    return select(*columns).distinct(budgets.c.ref).where(*live).order_by(budgets.c.ref, budgets.c.id)
+    return select(*columns).ext(distinct_on(budgets.c.ref)).where(*live).order_by(budgets.c.ref, budgets.c.id)
 
 
 def check_ledger(connection: Connection) -> LedgerCheck:
@@ -162,12 +166,12 @@ def check_ledger(connection: Connection) -> LedgerCheck:
     return LedgerCheck(lines=counts[0], counters=counts[1], reservations=counts[2], problems=problems)
 
 
-def _view(line: Mapping[str, Any]) -> BudgetView:
+def _view(line: RowMapping) -> BudgetView:
     return msgspec.convert(_trim(line), BudgetView)
 
 
-def _trim(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: trim(value) if isinstance(value, Decimal) else value for name, value in line.items()}
+def _trim(line: RowMapping) -> dict[str, Any]:
+    return {str(name): trim(value) if isinstance(value, Decimal) else value for name, value in line.items()}
 
 
 def trim(amount: Decimal) -> Decimal:

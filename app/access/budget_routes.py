@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, get_args
 from uuid import UUID
 
 import msgspec
@@ -23,7 +23,8 @@ from app.db.control import Control
 from app.errors import BadRequestError
 
 TAGS = ["Budgets"]
-Whose = Annotated[BudgetScope | None, QueryParameter(description="Only budgets of this scope.")]
+SCOPES: tuple[str, ...] = get_args(BudgetScope)
+Whose = Annotated[str | None, QueryParameter(name="scope", description=f"Only of this scope: {', '.join(SCOPES)}.")]
 Ref = Annotated[str | None, QueryParameter(pattern=NO_CONTROL, description="Only budgets of this id, model or tag.")]
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -59,7 +60,7 @@ async def add_budget(
 @get("/admin/budgets", tags=TAGS, status_code=200)
 async def read_budgets(
     control: NamedDependency[Control],
-    scope: Whose = None,
+    whose: Whose = None,
     ref: Ref = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -68,8 +69,10 @@ async def read_budgets(
 
     Each with what is spent, reserved and left of it in the period that goes on.
     """
+    if whose is not None and whose not in SCOPES:
+        raise BadRequestError(f"There are budgets of: {', '.join(SCOPES)}.", param="scope")
     before = read_cursor(cursor)
-    return await control.read(lambda connection: _read_budgets(connection, scope, ref, limit, before))
+    return await control.read(lambda connection: _read_budgets(connection, whose, ref, limit, before))
 
 
 @get("/admin/budgets/{budget_id:str}", tags=TAGS, status_code=200)

@@ -53,6 +53,11 @@ def take_budget(given: dict[str, Any], before: Mapping[str, Any]) -> Budget | No
     return Budget(amount, period or before.get("budget_period") or "total")
 
 
+def find_changes(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given and not so already."""
+    return {name: value for name, value in given.items() if value != before[name]}
+
+
 def is_money(amount: Decimal) -> bool:
     """Return whether a budget can be of this amount."""
     if not amount.is_finite() or not 0 <= amount < MAX_BUDGET:

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection
 
 from app.access.bodies import KeyChanges, KeyCreation
-from app.access.given import read_given, take_budget
+from app.access.given import find_changes, read_given, take_budget
 from app.access.keys import Secret
 from app.access.principal_store import (
     find_live,
@@ -50,8 +50,9 @@ def update_key(change: Change, key_id: UUID, body: KeyChanges) -> KeyView:
     row = msgspec.structs.asdict(before)
     budget = take_budget(given, row)
     _check(change.connection, given, row)
-    if given:
-        update_row(change.connection, api_keys, key_id, given)
+    changes = find_changes(given, row)
+    if changes:
+        update_row(change.connection, api_keys, key_id, changes)
     write_budget(change, "key", key_id, budget)
     after = get_view(change.connection, KEY, key_id)
     if after != before:

@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import OrganizationChanges, OrganizationCreation
-from app.access.given import read_given
+from app.access.given import find_changes, read_given
 from app.access.principal_store import (
     find_organization,
     find_where,
@@ -40,8 +41,9 @@ def update_organization(change: Change, organization_id: UUID, body: Organizatio
     given = read_given(body)
     before = get_view(change.connection, ORGANIZATION, organization_id)
     _check_name(change.connection, given, organization_id)
-    if given:
-        update_row(change.connection, organizations, organization_id, given)
+    changes = find_changes(given, msgspec.structs.asdict(before))
+    if changes:
+        update_row(change.connection, organizations, organization_id, changes)
     after = get_view(change.connection, ORGANIZATION, organization_id)
     if after != before:
         change.note("organization.update", "organization", organization_id, before=before, after=after)

@@ -77,7 +77,7 @@ def read_levels(line: KeyLine) -> Iterator[Rights]:
         yield Rights(scopes=frozenset(line.scopes))
     for number, kind in enumerate(LEVELS):
         values = line.rights[number * WIDTH : (number + 1) * WIDTH]
-        if any(value is not None for value in values):
+        if values.count(None) < WIDTH:
             yield build_level(f"{kind}:{line.ids[number]}", values)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import TeamChanges, TeamCreation
-from app.access.given import read_given
+from app.access.given import find_changes, read_given
 from app.access.key_edits import revoke_keys
 from app.access.principal_store import (
     belongs_to,
@@ -44,9 +44,11 @@ def update_team(change: Change, team_id: UUID, body: TeamChanges) -> TeamView:
     lock_access(change.connection)
     given = read_given(body)
     before = get_view(change.connection, TEAM, team_id)
-    _check(change.connection, given, msgspec.structs.asdict(before))
-    if given:
-        update_row(change.connection, teams, team_id, given)
+    row = msgspec.structs.asdict(before)
+    _check(change.connection, given, row)
+    changes = find_changes(given, row)
+    if changes:
+        update_row(change.connection, teams, team_id, changes)
     after = get_view(change.connection, TEAM, team_id)
     if after != before:
         change.note("team.update", "team", team_id, before=before, after=after)

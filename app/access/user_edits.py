@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import UserChanges, UserCreation
-from app.access.given import read_given, take_budget
+from app.access.given import find_changes, read_given, take_budget
 from app.access.key_edits import revoke_keys
 from app.access.principal_store import (
     delete_members,
@@ -55,8 +55,9 @@ def write_user(change: Change, user_id: UUID, given: dict[str, Any], action: str
     row = msgspec.structs.asdict(before)
     budget = take_budget(given, row)
     _check(change.connection, given, row)
-    if given:
-        update_row(change.connection, users, user_id, given)
+    changes = find_changes(given, row)
+    if changes:
+        update_row(change.connection, users, user_id, changes)
     write_budget(change, "user", user_id, budget)
     after = get_view(change.connection, USER, user_id)
     if after != before:

@@ -38,16 +38,20 @@ WHERE staged.estimated_cost IS NULL AND requests.id = staged.id AND requests.req
 AND requests.error_type = 'gateway_aborted'
 """
 _COUNTS = HourlySums.__struct_fields__[len(DIMENSIONS) + 1 :][:9]
-REMOVE = SQL("""
+REMOVE = (
+    SQL("""
 DELETE FROM requests USING unnest(%s::uuid[], %s::timestamptz[]) AS mine (id, request_time)
 WHERE requests.id = mine.id AND requests.request_time = mine.request_time
 RETURNING extract(epoch FROM date_trunc('hour', requests.request_time, 'UTC'))::bigint AS hour, {dimensions},
           -1 AS requests, {counts}, -(input_tokens IS NULL)::int AS unknown_usage,
           -coalesce(estimated_cost, 0) AS estimated_cost, -coalesce(saved_cost, 0) AS saved_cost,
           -(estimated_cost IS NULL)::int AS unknown_cost, 0 AS unknown_saving, -latency AS latency_ms
-""").format(
-    dimensions=SQL(", ").join(map(Identifier, DIMENSIONS[1:])),
-    counts=SQL(", ").join(SQL("-coalesce({0}, 0) AS {0}").format(Identifier(name)) for name in _COUNTS),
+""")
+    .format(
+        dimensions=SQL(", ").join(map(Identifier, DIMENSIONS[1:])),
+        counts=SQL(", ").join(SQL("-coalesce({0}, 0) AS {0}").format(Identifier(name)) for name in _COUNTS),
+    )
+    .as_bytes()
 )
 
 _Found = tuple[UUID, datetime, Decimal]

@@ -1,22 +1,20 @@
 """What a group consists of: its cost by token class from the ledger, its savings by the names of optimizations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
     Connection,
-    FromClause,
     Select,
     Subquery,
-    Table,
     func,
     literal_column,
     select,
 )
 
-from app.analytics.fact_reports import HITS, Column, Columns, join_tags, label_groups, match_all, within
+from app.analytics.fact_reports import HITS, Column, Columns, label_groups, match_all, spread_tags, within
 from app.analytics.group_reports import Sums, build_between, find_key, list_fields
 from app.analytics.report_times import Span
 from app.analytics.report_types import ClassCost, Key, ReportQuery, SavingKind
@@ -43,19 +41,21 @@ def list_named_savings(
 
 def select_classes(query: ReportQuery, last: Key | None) -> Select[Any]:
     """Return the query for the sums of the ledger's lines by group and token class."""
-    columns, source = _from(query, ledger)
-    values = [columns[name] for name in ("token_class", "quantity", "amount_usd")]
-    rows = _select(query, columns, source, values).subquery("lines")
-    sums = {"quantity": func.sum(rows.c.quantity), "cost": func.sum(rows.c.amount_usd)}
-    return _sum_up(query, rows, "token_class", sums, last)
+    columns = ledger.c
+    split_by = [*_label(query, columns), columns.token_class]
+    sums = [func.sum(columns.quantity).label("quantity"), func.sum(columns.amount_usd).label("cost")]
+    lines = select(*split_by, *sums).where(*_match(query, columns)).group_by(*split_by)
+    rows = _spread(query, lines)
+    return _sum_up(query, rows, "token_class", {name: func.sum(rows.c[name]) for name in ("quantity", "cost")}, last)
 
 
 def select_optimizations(query: ReportQuery, last: Key | None) -> Select[Any]:
     """Return the query for the calls by group and by the name of what was done to make them cheaper."""
-    columns, source = _from(query, requests)
-    names = func.jsonb_array_elements_text(columns["optimizations_applied"])
-    values = [names.label("kind"), columns["saved_cost"], columns["cache_status"].in_(HITS).label("hit")]
-    rows = _select(query, columns, source, values).where(_OPTIMIZED).subquery("lines")
+    columns = requests.c
+    kind = func.jsonb_array_elements_text(columns.optimizations_applied).label("kind")
+    hit = columns.cache_status.in_(HITS).label("hit")
+    lines = select(*_label(query, columns), kind, columns.saved_cost, hit).where(*_match(query, columns), _OPTIMIZED)
+    rows = _spread(query, lines)
     missed = ~rows.c.hit  # what the cache answered was saved by the cache
     sums = {
         "requests": func.count(),
@@ -65,14 +65,18 @@ def select_optimizations(query: ReportQuery, last: Key | None) -> Select[Any]:
     return _sum_up(query, rows, "kind", sums, last)
 
 
-def _from(query: ReportQuery, table: Table) -> tuple[Columns, FromClause]:
-    return join_tags(table) if "tag" in query.groups else (dict(table.c), table)
+def _label(query: ReportQuery, columns: Columns) -> list[Column]:
+    tags = [columns["tags"]] if "tag" in query.groups else []
+    return [*label_groups(query, columns, columns["request_time"]), *tags]
 
 
-def _select(query: ReportQuery, columns: Columns, source: FromClause, values: Sequence[Column]) -> Select[Any]:
-    instant = columns["request_time"]
-    conditions = [within([Span(query.start, query.end)], instant), *match_all(query, columns)]
-    return select(*label_groups(query, columns, instant), *values).select_from(source).where(*conditions)
+def _match(query: ReportQuery, columns: Columns) -> list[ColumnElement[bool]]:
+    return [within([Span(query.start, query.end)], columns["request_time"]), *match_all(query, columns)]
+
+
+def _spread(query: ReportQuery, lines: Select[Any]) -> Subquery:
+    rows = lines.subquery("by_tags")
+    return spread_tags(rows).subquery("lines") if "tag" in query.groups else rows
 
 
 def _sum_up(query: ReportQuery, rows: Subquery, name: str, sums: Mapping[str, Column], last: Key | None) -> Select[Any]:

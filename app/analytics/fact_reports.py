@@ -7,11 +7,9 @@ import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Label,
     Select,
     Subquery,
-    Table,
     Text,
     and_,
     case,
@@ -78,17 +76,14 @@ def build_facts(query: ReportQuery) -> Subquery:
 
     When tags are grouped by, a call is there once for each of its tags.
     """
-    spread = "tag" in query.groups
     span = Span(query.start, query.end)
-    if spread or query.tag is not None:
-        return _select_calls(query, [span], spread=spread).subquery("facts")
+    if "tag" in query.groups:
+        return _select_tagged(query, span).subquery("facts")
     whole, edges = split_hours(span)
-    if whole is None:
-        return _select_calls(query, edges or [span], spread=False).subquery("facts")
+    if whole is None or query.tag is not None:
+        return _select_calls(query, [span]).subquery("facts")
     rolled = _select_hours(query, whole)
-    if not edges:
-        return rolled.subquery("facts")
-    return union_all(rolled, _select_calls(query, edges, spread=False)).subquery("facts")
+    return (union_all(rolled, _select_calls(query, edges)) if edges else rolled).subquery("facts")
 
 
 def _select_hours(query: ReportQuery, whole: Span) -> Select[Any]:
@@ -97,11 +92,17 @@ def _select_hours(query: ReportQuery, whole: Span) -> Select[Any]:
     return select(*_label(query, columns, columns.hour), *_name(_SUMS)).where(*conditions)
 
 
-def _select_calls(query: ReportQuery, spans: Sequence[Span], *, spread: bool) -> Select[Any]:
-    columns, source = join_tags(requests) if spread else (dict(_CALL), requests)
-    labelled = _label(query, columns, _CALL.request_time)
+def _select_calls(query: ReportQuery, spans: Sequence[Span]) -> Select[Any]:
     conditions = [within(spans, _CALL.request_time), *match_all(query, _CALL)]
-    return select(*labelled, *_name(_SINGLE)).select_from(source).where(*conditions)
+    return select(*_label(query, _CALL, _CALL.request_time), *_name(_SINGLE)).where(*conditions)
+
+
+def _select_tagged(query: ReportQuery, span: Span) -> Select[Any]:
+    """Return calls by tag, summed up before they are multiplied: there are far fewer lists of tags than calls."""
+    split_by = [*_label(query, _CALL, _CALL.request_time), _CALL.tags]
+    sums = [func.sum(column).label(name) for name, column in _SINGLE.items()]
+    conditions = [within([span], _CALL.request_time), *match_all(query, _CALL)]
+    return spread_tags(select(*split_by, *sums).where(*conditions).group_by(*split_by).subquery("by_tags"))
 
 
 def _label(query: ReportQuery, columns: Columns, instant: Column) -> list[Column]:
@@ -112,9 +113,9 @@ def _label(query: ReportQuery, columns: Columns, instant: Column) -> list[Column
 
 
 def label_groups(query: ReportQuery, columns: Columns, instant: Column) -> list[Label[Any]]:
-    """Return the columns that are grouped by, under the names of their fields."""
+    """Return the columns that are grouped by, but for the tag, under the names of their fields."""
     bucket = [func.date_trunc(query.bucket, instant, "UTC", type_=INSTANT).label("bucket")] if query.bucket else []
-    names = [GROUPS[group][0] for group in query.groups]
+    names = [GROUPS[group][0] for group in query.groups if group != "tag"]
     return bucket + [columns[name].label(name) for name in names]
 
 
@@ -137,10 +138,11 @@ def within(spans: Sequence[Span], instant: Column) -> ColumnElement[bool]:
     return or_(*(and_(instant >= span.start, instant < span.end) for span in spans))
 
 
-def join_tags(table: Table) -> tuple[Columns, FromClause]:
-    """Return the columns of `table` and a `tag`, and where they are from: a row for each different tag of a row."""
-    tags = select(func.unnest(table.c.tags, type_=Text).label("tag")).distinct().lateral("tagged")
-    return {**table.c, "tag": tags.c.tag}, table.outerjoin(tags, true())
+def spread_tags(rows: Subquery) -> Select[Any]:
+    """Return `rows` with a `tag` in place of their `tags`: each as often as it has different tags, at least once."""
+    tags = select(func.unnest(rows.c.tags, type_=Text).label("tag")).distinct().correlate(rows).lateral("tagged")
+    kept = [column for column in rows.c if column.name != "tags"]
+    return select(*kept, tags.c.tag).select_from(rows.outerjoin(tags, true()))
 
 
 def count_not_kept(connection: Connection, query: ReportQuery, *, every_call: bool) -> int:
@@ -157,7 +159,7 @@ def count_not_kept(connection: Connection, query: ReportQuery, *, every_call: bo
     oldest = connection.execute(select_oldest(hours[0])).scalar()
     if oldest is not None:
         hours = [Span(span.start, min(span.end, floor_hour(oldest))) for span in hours]
-    return connection.execute(select_rolled_count(query, hours)).scalar_one()
+    return int(connection.execute(select_rolled_count(query, hours)).scalar_one())
 
 
 def ungroup(query: ReportQuery) -> ReportQuery:

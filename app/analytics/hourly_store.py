@@ -29,20 +29,24 @@ _COLUMNS: dict[str, LiteralString] = {
 }
 
 # In the order of the key: who locks in one order never waits for somebody who waits for him.
-ADD = SQL("""
+ADD = (
+    SQL("""
 INSERT INTO usage_hourly ({names}) SELECT to_timestamp(hour), {but_hour}
 FROM jsonb_to_recordset(%s::jsonb) AS added ({typed}) ORDER BY {dimensions}
 ON CONFLICT ({dimensions}) DO UPDATE SET {sums}
-""").format(
-    names=_join(_COLUMNS),
-    but_hour=_join(name for name in _COLUMNS if name != "hour"),
-    typed=SQL(", ").join(SQL("{} {}").format(Identifier(name), SQL(kind)) for name, kind in _COLUMNS.items()),
-    dimensions=_join(DIMENSIONS),
-    sums=SQL(", ").join(
-        SQL("{0} = usage_hourly.{0} + excluded.{0}").format(Identifier(name))
-        for name in _COLUMNS
-        if name not in DIMENSIONS
-    ),
+""")
+    .format(
+        names=_join(_COLUMNS),
+        but_hour=_join(name for name in _COLUMNS if name != "hour"),
+        typed=SQL(", ").join(SQL("{} {}").format(Identifier(name), SQL(kind)) for name, kind in _COLUMNS.items()),
+        dimensions=_join(DIMENSIONS),
+        sums=SQL(", ").join(
+            SQL("{0} = usage_hourly.{0} + excluded.{0}").format(Identifier(name))
+            for name in _COLUMNS
+            if name not in DIMENSIONS
+        ),
+    )
+    .as_bytes()
 )
 DELETE_EMPTY = "DELETE FROM usage_hourly WHERE requests = 0 AND hour = to_timestamp(%s)"
 

@@ -28,18 +28,22 @@ def _join(names: Iterable[str]) -> Composed:
 
 _NAMES = _join(name for name, _ in COLUMNS)
 _LEDGER_NAMES = _join(name for name, _ in LEDGER_COLUMNS)
-_TYPES = [kind for _, kind in COLUMNS]
-_LEDGER_TYPES = [kind for _, kind in LEDGER_COLUMNS]
+_TYPES = [psycopg.adapters.types.get_oid(kind) for _, kind in COLUMNS]
+_LEDGER_TYPES = [psycopg.adapters.types.get_oid(kind) for _, kind in LEDGER_COLUMNS]
 
-COPY = SQL("COPY requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES)
-COPY_LEDGER = SQL("COPY ledger ({}) FROM STDIN (FORMAT BINARY)").format(_LEDGER_NAMES)
+COPY = SQL("COPY requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES).as_bytes()
+COPY_LEDGER = SQL("COPY ledger ({}) FROM STDIN (FORMAT BINARY)").format(_LEDGER_NAMES).as_bytes()
 STAGE = "CREATE TEMP TABLE IF NOT EXISTS staged_requests (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-COPY_STAGED = SQL("COPY pg_temp.staged_requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES)
-MOVE_STAGED = SQL("""
+COPY_STAGED = SQL("COPY pg_temp.staged_requests ({}) FROM STDIN (FORMAT BINARY)").format(_NAMES).as_bytes()
+MOVE_STAGED = (
+    SQL("""
 INSERT INTO requests ({names}) SELECT {names} FROM pg_temp.staged_requests
 ON CONFLICT (id, request_time) DO NOTHING
 RETURNING id, request_time
-""").format(names=_NAMES)
+""")
+    .format(names=_NAMES)
+    .as_bytes()
+)
 
 # Who posts is first in line for the budgets' lock, as alembic/sql/0004_budgets.sql has it, and waits for the disk.
 BEGIN_POSTING = "SELECT set_config('synchronous_commit', 'on', true), relaycore_begin_posting(%s)"
@@ -111,8 +115,8 @@ async def _post(connection: Connection, rows: Sequence[PricedRow], settlements: 
 
 async def _copy(
     connection: Connection,
-    statement: Composed,
-    types: Sequence[str],
+    statement: bytes,
+    types: Sequence[int],
     rows: Sequence[PricedRow],
     list_lines: Callable[[PricedRow], Iterable[Sequence[object]]],
 ) -> None:

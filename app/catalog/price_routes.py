@@ -5,11 +5,10 @@ from typing import Annotated
 import msgspec
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy import Connection
 
 from app.catalog.price_edit import PriceChange, build_new_price, parse_instant
-from app.catalog.rerate_api import RerateOrder, RerateResult, run_rerate
 from app.catalog.price_edit_store import (
     Price,
     PriceFilter,
@@ -19,13 +18,14 @@ from app.catalog.price_edit_store import (
     list_price_page,
     set_price,
 )
+from app.catalog.rerate_api import RerateOrder, RerateResult, run_rerate
 from app.db.audit import Actor
 from app.db.control import Change, Control
 from app.errors import BadRequestError, NotFoundError
 
 TAGS = ["Prices"]
 KIND = "price"
-Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many at most.")]
 Words = str | None
 
 
@@ -69,7 +69,7 @@ def read_filter(
 async def list_prices(
     control: NamedDependency[Control],
     wanted: NamedDependency[PriceFilter],
-    limit: FromQuery[Limit] = 100,
+    limit: Limit = 100,
     cursor: FromQuery[Words] = None,
 ) -> PricePage:
     """List prices.

@@ -13,6 +13,7 @@ from app.catalog.price_store import find_price_changes, replace_prices
 from app.catalog.prices import PriceRow
 from app.db.audit import Actor, Auditor
 from app.db.engine import open_blocking_engine
+from app.db.keyring_store import provide_keyring
 
 ACTOR = Actor(label="price update")
 ACTION = "prices.update"
@@ -38,7 +39,7 @@ def update_prices(connection: Connection, auditor: Auditor, actor: Actor, at: da
     return diff
 
 
-def run_price_update(url: str, auditor: Auditor) -> PriceDiff:
+def run_price_update(url: str, secret_key: str) -> PriceDiff:
     """Load the prices of now and of the next half hour, at which some vendors change theirs. Blocking.
 
     What is loaded ahead takes effect to the second; what was missed is made up for.
@@ -46,6 +47,7 @@ def run_price_update(url: str, auditor: Auditor) -> PriceDiff:
     engine = open_blocking_engine(url)
     try:
         with engine.begin() as connection:
+            auditor = Auditor(provide_keyring(connection, secret_key).audit_key)
             now = update_prices(connection, auditor, ACTOR)
             return now.merge(update_prices(connection, auditor, ACTOR, find_next_half_hour(datetime.now(UTC))))
     finally:

@@ -142,29 +142,27 @@ class PriceBook:
 
     def list_rows(self, provider: str, model: str, *, name: str = "", at: float | None = None) -> list[PriceRow]:
         """Return the prices by which a call of the model is charged, in order of class and tier."""
-        models, anything = self._list_candidates(provider, model, name or provider)
-        classes = _merge(models, anything, time.time() if at is None else at)
+        classes = _merge(self._list_candidates(provider, model, name or provider), time.time() if at is None else at)
         return [row for label in sorted(classes) for row in sorted(classes[label], key=_start_of)]
 
     def _build_timeline(self, provider: str, model: str, name: str) -> Timeline:
-        models, anything = self._list_candidates(provider, model, name)
-        rows = chain.from_iterable((*models, *anything))
-        bounds = {bound for row in rows for bound in (row.valid_from, row.valid_until)}
+        names = self._list_candidates(provider, model, name)
+        bounds = {bound for row in chain.from_iterable(names) for bound in (row.valid_from, row.valid_until)}
         starts = sorted((bounds | {-math.inf}) - {math.inf})
-        return tuple(starts), tuple(_build_tariff(_merge(models, anything, start)) for start in starts)
+        return tuple(starts), tuple(_build_tariff(_merge(names, start)) for start in starts)
 
-    def _list_candidates(self, provider: str, model: str, name: str) -> tuple[Rows, Rows]:
-        """Return the rows that may price the model, and those for any model, the ones that come first before others."""
-        models = [self._rows.get(found, []) for found in _list_names(provider, model)]
-        anything = [self._rows.get((provider, ANY_MODEL), [])]
-        if name != provider:
-            models.insert(0, self._list_own(name, model))
-            anything.insert(0, self._list_own(name, ANY_MODEL))
-        return models, anything
+    def _list_candidates(self, provider: str, model: str, name: str) -> Rows:
+        """Return the rows of every name that the model may be priced by, the nearest first.
 
-    def _list_own(self, name: str, model: str) -> list[PriceRow]:
-        """Return what admins set for a provider by its own name: the catalogue's rows of that name mean a vendor."""
-        return [row for row in self._rows.get((name, model), []) if row.origin == "admin"]
+        What admins set for a provider by its own name comes before what is set for its vendor; the catalogue's rows
+        of that name would be those of another vendor.
+        """
+        names = [*_list_names(provider, model), (provider, ANY_MODEL)]
+        found = [self._rows.get(one, []) for one in names]
+        if name == provider:
+            return found
+        own = ([row for row in self._rows.get((name, one), []) if row.origin == "admin"] for one in (model, ANY_MODEL))
+        return [*own, *found]
 
 
 def sum_lines(lines: Iterable[Line]) -> Decimal:
@@ -192,13 +190,11 @@ def _list_names(provider: str, model: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys(names))
 
 
-def _merge(models: Rows, anything: Rows, at: float) -> dict[str, list[PriceRow]]:
-    """Return the rows that hold at `at` by class: those of the model, or where it has none those for any model."""
-    return _merge_names(models, at) or _merge_names(anything, at)
+def _merge(names: Rows, at: float) -> dict[str, list[PriceRow]]:
+    """Return the rows that hold at `at` by class: those of the nearest name that the catalogue knows.
 
-
-def _merge_names(names: Rows, at: float) -> dict[str, list[PriceRow]]:
-    """Return the rows of all classes. Where only admins priced a name, its other classes are those of the next."""
+    What admins set for a nearer one comes before, class by class.
+    """
     classes: dict[str, list[PriceRow]] = {}
     for rows in names:
         valid = [row for row in rows if row.valid_from <= at < row.valid_until]

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import msgspec
 
+from app.catalog.price_terms import find_terms
 from app.catalog.prices import ONE, PriceBook
 from app.catalog.types import ProviderConfig
-from app.providers.registry import VENDORS
 from app.wire.money import Line
 from app.wire.usage import Usage
 
@@ -73,17 +73,13 @@ class Rates:
 
     def find_lines(self, request: RatedRequest) -> tuple[Line, ...] | None:
         """Return what `request` costs, class by class; None when that is not known."""
-        entry = self._providers.get(request.provider)
-        prices, present = request.provider, ONE
-        if entry is not None:
-            vendor = VENDORS[entry.type]
-            prices, present = vendor.prices or vendor.name, entry.price_factor
+        terms = find_terms(self._providers, request.provider)
         return self._book.find_lines(
-            prices,
+            terms.prices,
             request.model,
             request.usage,
             name=request.provider,
-            factor=present if request.factor is None else request.factor,
+            factor=terms.factor if request.factor is None else request.factor,
             at=request.booked_at.timestamp(),
         )
 

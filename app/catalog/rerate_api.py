@@ -21,7 +21,6 @@ SECONDS = 5.0
 """How long an answer goes on beginning new batches."""
 
 
-
 class RerateOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"start": "from"}):
     """Which requests to price again: those that came at `from` or later and before `to` (default: now)."""
 

@@ -5,9 +5,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from app.catalog.price_store import list_prices_between
+from app.catalog.price_terms import load_providers
 from app.catalog.prices import PriceBook
 from app.catalog.rerate import Correction, RatedRequest, Rates, Tally, list_corrections
 from app.catalog.rerate_store import (
@@ -17,8 +18,7 @@ from app.catalog.rerate_store import (
     list_rated_requests,
     post_corrections,
 )
-from app.catalog.store import get_newest
-from app.catalog.types import ProviderConfig
+from app.db.audit import Actor, Auditor
 
 BATCH = 2000
 AROUND = timedelta(days=1)
@@ -39,8 +39,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 def load_rates(connection: Connection, wanted: RateRange) -> Rates:
     """Return what is known now of the prices in a range, and of the providers."""
     rows = list_prices_between(connection, wanted.start - AROUND, wanted.end + AROUND)
-    _, document = get_newest(connection)
-    return Rates(PriceBook.build(rows), document.providers or {"mock": ProviderConfig(type="mock")})
+    return Rates(PriceBook.build(rows), load_providers(connection))
 
 
 def rerate_batch(
@@ -72,6 +71,24 @@ def rerate_batch(
         tally.add(request, rated[request.id])
     more = len(found) == limit
     return Batch(tally=tally, place=Place(found[-1].request_time, found[-1].id) if more else None)
+
+
+def rerate_all(engine: Engine, wanted: RateRange, auditor: Auditor | None, actor: Actor) -> Tally:
+    """Price all requests of a range again, each batch in its own transaction; without an auditor only as a trial."""
+    with engine.begin() as connection:
+        rates = load_rates(connection, wanted)
+    tally = Tally()
+    place: Place | None = None
+    while True:
+        with engine.begin() as connection:
+            batch = rerate_batch(connection, wanted, rates, after=place, dry_run=auditor is None)
+            if auditor is not None and batch.tally.total.corrected:
+                of = (KIND, describe_range(wanted))
+                auditor.record(connection, actor, ACTION, of, None, describe_batch(wanted, batch))
+        tally.merge(batch.tally)
+        place = batch.place
+        if place is None:
+            return tally
 
 
 def describe_range(wanted: RateRange) -> str:

@@ -1,15 +1,18 @@
 """`relaycore prices`: what calls are charged by, loading it, and pricing past calls again."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from app.commands.terms import explained, say
-from app.settings import read_settings
+from app.settings import Settings, get_database_url, read_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from app.catalog.prices import PriceRow
     from app.catalog.rerate import Tally
 
@@ -50,12 +53,13 @@ def update(*, dry_run: bool, lines: int) -> None:
 @explained
 def show(provider: str, model: str, at: datetime | None) -> None:
     """Show by what calls of a model are charged."""
-    from app.catalog.price_view import list_charges
+    from app.catalog.price_terms import list_charges
     from app.start import open_prepared
 
-    moment = at.replace(tzinfo=UTC) if at is not None else datetime.now(UTC)
+    now = datetime.now(UTC)
+    moment = at.replace(tzinfo=UTC) if at is not None else now
     with open_prepared(read_settings(), say) as (_, connection):
-        factor, rows = list_charges(connection, provider, model, moment)
+        factor, rows = list_charges(connection, provider, model, moment, now)
     if not rows:
         raise click.ClickException(f"{provider}/{model} has no price")
     click.echo(f"{provider}/{model} at {moment:%Y-%m-%d %H:%M:%S} UTC:")
@@ -77,21 +81,40 @@ def rerate(start: datetime, end: datetime | None, provider: str | None, model: s
     from app.catalog.rerate_run import rerate_all
     from app.catalog.rerate_store import RateRange
     from app.db.audit import COMMAND_LINE
-    from app.start import get_auditor, open_prepared
+    from app.start import get_auditor
 
     last = end.replace(tzinfo=UTC) if end is not None else datetime.now(UTC)
     wanted = RateRange(start=start.replace(tzinfo=UTC), end=last, provider=provider, model=model)
-    with open_prepared(read_settings(), say) as (settings, connection):
-        auditor = None if dry_run else get_auditor(connection, settings)
-        tally = rerate_all(connection, wanted, auditor, COMMAND_LINE)
+    with _open_migrated() as (settings, engine):
+        with engine.begin() as connection:
+            auditor = get_auditor(connection, settings)
+        tally = rerate_all(engine, wanted, None if dry_run else auditor, COMMAND_LINE)
     for line in _write_tally(tally, "would change" if dry_run else "changed"):
         click.echo(line)
+
+
+@contextmanager
+def _open_migrated() -> "Generator[tuple[Settings, Engine], None, None]":
+    """Yield complete settings and an engine for transactions of one's own, the schema being up to date."""
+    from app.db.engine import open_blocking_engine
+    from app.db.schema import migrate
+    from app.start import open_database, provide_secret_key
+
+    with open_database(provide_secret_key(read_settings()), say) as settings:
+        migrate(get_database_url(settings), say)
+        engine = open_blocking_engine(get_database_url(settings))
+        try:
+            yield settings, engine
+        finally:
+            engine.dispose()
 
 
 def _write_rows(rows: "list[PriceRow]") -> Iterator[str]:
     from app.catalog.price_diff import write_usd
 
-    lines = [(row.token_class, _write_start(row), write_usd(row), f"{row.provider}/{row.model}", row.source) for row in rows]
+    lines = [
+        (row.token_class, _write_start(row), write_usd(row), f"{row.provider}/{row.model}", row.source) for row in rows
+    ]
     widths = [max(len(line[place]) for line in lines) for place in range(4)]
     for line in lines:
         words = (f"{word:<{width}}" for word, width in zip(line, [*widths, 0], strict=True))
@@ -105,7 +128,9 @@ def _write_start(row: "PriceRow") -> str:
 def _write_tally(tally: "Tally", verb: str) -> Iterator[str]:
     for one in tally.models:
         if one.corrected or one.unpriced:
-            unpriced = f", {one.unpriced} without a price" if one.unpriced else ""
-            yield f"  {one.provider}/{one.model}: {one.corrected} of {one.requests}{unpriced}, {one.difference_usd:+f} $"
+            words = [f"{one.corrected} of {one.requests}", f"{one.difference_usd:+f} $"]
+            if one.unpriced:
+                words.append(f"{one.unpriced} without a price")
+            yield f"  {one.provider}/{one.model}: {', '.join(words)}"
     total = tally.total
     yield f"{total.corrected} of {total.requests} requests {verb}, by {total.difference_usd:+f} $ together."

@@ -4,7 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -88,7 +89,8 @@ class Auditor:
 
 def hash_line(key: bytes, line: dict[str, Any], previous: bytes) -> bytes:
     """Return the hash of a line: HMAC-SHA-256 over the one before it and everything the line says."""
-    said = {**line, "at": line["at"].astimezone(UTC).isoformat()}
+    values = {name: _settle_numbers(line[name]) for name in ("before", "after")}
+    said = {**line, **values, "at": line["at"].astimezone(UTC).isoformat()}
     return hmac.digest(key, previous + _encode(said), hashlib.sha256)
 
 
@@ -98,8 +100,25 @@ def _read_lines(connection: Connection) -> Iterator[dict[str, Any]]:
         yield dict(line)
 
 
+def _settle_numbers(value: Any) -> Any:
+    """Return `value` with each number written in one way: the database writes some in another than it was given."""
+    if isinstance(value, dict):
+        return {name: _settle_numbers(one) for name, one in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [_settle_numbers(one) for one in cast(list[Any], value)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return msgspec.Raw(_write_number(value))
+    return value
+
+
+def _write_number(value: float) -> str:
+    text = format(Decimal(str(value)), "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
 def _plain(value: object) -> Any:
-    """Return `value` as it will come back from the database, so that its hash is the same then."""
+    """Return `value` as plain JSON has it."""
     if value is None:
         return None
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_write_instant))

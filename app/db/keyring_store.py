@@ -105,7 +105,7 @@ def insert_wrapped_keys(connection: Connection, wrapper: Wrapper, keys: Iterable
         {"purpose": one.purpose, "version": one.version, "wrapped_by": one.wrapped_by, "wrapped": one.wrapped}
         for one in wrapped
     ]
-    connection.execute(insert(keyring), lines)
+    connection.execute(insert(keyring).values(created_at=func.clock_timestamp()), lines)
     return wrapped
 
 
@@ -124,6 +124,7 @@ def delete_old_vault_keys(connection: Connection) -> None:
 
 def count_processes(connection: Connection, key_id: str) -> int:
     """Return how many processes run with a secret key, as far as the database's list of connections tells."""
+    connection.execute(select(func.pg_stat_clear_snapshot()))
     return int(connection.execute(text(USERS), {"name": name_process(key_id)}).scalar_one())
 
 

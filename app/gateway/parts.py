@@ -7,6 +7,7 @@ from app.access.directory import Directory
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
+from app.cache.idempotent import IdempotentCalls
 from app.catalog.snapshot import Catalog
 from app.gateway.rules import Routing
 from app.settings import Settings
@@ -20,6 +21,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     cache: ExactCache
     flights: Flights
+    idempotent: IdempotentCalls
     upstream: Upstream
     recorder: Recorder
     budgets: Budgets

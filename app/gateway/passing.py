@@ -11,6 +11,7 @@ from app.gateway.batch_links import has_results_url, lead_results
 from app.gateway.body import drain, inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
+from app.gateway.idempotency import repeat
 from app.gateway.money import Ways, hold_money
 from app.gateway.outgoing import build_outgoing
 from app.gateway.parts import Parts
@@ -32,6 +33,8 @@ async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> 
     target = choose(call, exchange, parts.catalog.current).targets[0]
     if call.caller.models is not None and call.fields.model is None and call.method not in READING:
         raise ForbiddenError("This API key may only call its models, and this path names none.")
+    if call.method not in READING and not uploads and await repeat(call, exchange, parts.idempotent):
+        return
     await hold_money(call, Ways([target], {}), exchange, parts)
     exchange.set_header(b"x-relay-attempts", b"1")
     key = parts.routing.keys.find(target.provider.name, target.provider.api_keys, time.monotonic())

@@ -8,6 +8,7 @@ from app.gateway.attempts import Attempts
 from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import find_own_credential
+from app.gateway.idempotency import repeat
 from app.gateway.money import Ways, hold_money
 from app.gateway.options import find_patience
 from app.gateway.parts import Parts
@@ -29,6 +30,8 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
     """Answer a call of an endpoint that we can read."""
     snapshot = parts.catalog.current
     chosen = choose(call, exchange, snapshot)
+    if await repeat(call, exchange, parts.idempotent):
+        return
     policy = decide_caching(call, snapshot.cache)
     exchange.note_cache_status(policy.status)
     if not policy.active:

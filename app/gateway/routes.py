@@ -59,6 +59,8 @@ class Gateway:
             await self._answer_always(scope, exchange)
         finally:
             exchange.unwatch()
+            if exchange.capture is not None:
+                await exchange.capture.break_off()
             if exchange.gone:
                 trace.leave()
             if trace.wanted:

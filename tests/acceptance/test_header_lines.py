@@ -39,7 +39,6 @@ WELCOME = {
     "anthropic-beta": "a-2025-01-01,b-unheard-of",
     "anthropic-version": "2023-01-01",
     "anthropic-dangerous-direct-browser-access": "true",
-    "idempotency-key": "once",
     "user-agent": "test/1",
     "accept": "application/json",
     "http-referer": "https://example.org",

@@ -29,50 +29,54 @@ def take_lease(url: str, process_id: UUID, seconds: float) -> None:
         )
 
 
-async def run(order: dict) -> dict:
-    """Carry out an order: `tasks` tasks admit, hold for `hold` seconds at most and finish, for `seconds`.
+class Load:
+    """Carries out an order: `tasks` tasks admit, hold for `hold` seconds at most and finish, for `seconds`.
 
-    Returns when calls were admitted by the database's clock (`at`), how many were refused, and the spans between
+    Collects when calls were admitted by the database's clock (`at`), how many were refused, and the spans between
     admission and finish on the machine's steady clock (`spans`).
     """
-    process_id = uuid4()
-    take_lease(order["url"], process_id, order.get("lease", 60))
-    limiter = RateLimiter(order["url"], process_id, window_seconds=order["window"])
-    limit = Limit(**{"scope": "key:shared", **order["limit"]})
-    asking = Asking(limits=(limit,), tokens=order.get("tokens", 0), share=order.get("share", 1.0))
-    random = Random(order.get("seed", 0))
-    at, spans, refused = [], [], 0
-    until = time.monotonic() + order["seconds"]
 
-    async def call() -> None:
-        nonlocal refused
-        try:
-            admission = await limiter.admit(asking)
-        except LimitReachedError as error:
-            refused += 1
-            await asyncio.sleep(min(wait_of(error), order.get("patience", 0.005)))
-            return
-        began = time.monotonic()
-        at.append(admission.standing.at)
-        if order.get("hold"):
-            await asyncio.sleep(random.uniform(0, order["hold"]))
-        spans.append((began, time.monotonic()))
-        limiter.finish(admission, order.get("used"))
-        if order.get("pause"):
-            await asyncio.sleep(order["pause"])
+    def __init__(self, order: dict) -> None:
+        self.order = order
+        self.limiter = RateLimiter(order["url"], uuid4(), window_seconds=order["window"])
+        limit = Limit(**{"scope": "key:shared", **order["limit"]})
+        self.asking = Asking(limits=(limit,), tokens=order.get("tokens", 0), share=order.get("share", 1.0))
+        self.random = Random(order.get("seed", 0))
+        self.at: list[float] = []
+        self.spans: list[tuple[float, float]] = []
+        self.refused = 0
 
-    async def task() -> None:
+    async def run(self) -> dict:
+        take_lease(self.order["url"], self.limiter._process_id, self.order.get("lease", 60))
+        if self.order.get("hang"):
+            await asyncio.gather(*(self.limiter.admit(self.asking) for _ in range(self.order["hang"])))
+            say("hanging")
+            await asyncio.sleep(60)
+        until = time.monotonic() + self.order["seconds"]
+        await asyncio.gather(*(self.work(until) for _ in range(self.order["tasks"])))
+        await self.limiter.close()
+        return {"at": self.at, "spans": self.spans, "refused": self.refused}
+
+    async def work(self, until: float) -> None:
         while time.monotonic() < until:
-            await call()
+            try:
+                admission = await self.limiter.admit(self.asking)
+            except LimitReachedError as error:
+                self.refused += 1
+                await asyncio.sleep(min(wait_of(error), 0.005))
+                continue
+            began = time.monotonic()
+            self.at.append(admission.standing.at)
+            await asyncio.sleep(self.random.uniform(0, self.order.get("hold", 0)))
+            self.spans.append((began, time.monotonic()))
+            self.limiter.finish(admission, self.order.get("used"))
+            await asyncio.sleep(self.order.get("pause", 0))
 
-    if order.get("hang"):
-        await asyncio.gather(*(limiter.admit(asking) for _ in range(order["hang"])))
-        print("hanging", flush=True)
-        await asyncio.sleep(60)
-    await asyncio.gather(*(task() for _ in range(order["tasks"])))
-    await limiter.close()
-    return {"at": at, "spans": spans, "refused": refused}
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(json.loads(sys.argv[1])))))
+    say(json.dumps(asyncio.run(Load(json.loads(sys.argv[1])).run())))

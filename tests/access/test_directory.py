@@ -137,6 +137,37 @@ async def test_everything_replaces_what_was_there(directory):
     assert directory.find(new) is not None
 
 
+def secrets_of(*keys: str) -> list[KeyRecord]:
+    """Return the records of one key that has these secrets."""
+    caller = record(keys[0]).caller
+    return [msgspec.structs.replace(record(key), caller=caller) for key in keys]
+
+
+async def test_a_key_has_the_secrets_that_came_last(directory):
+    """What is loaded of a key replaces all its secrets: one that is not among them is refused, and others stay."""
+    first, second, third, other = (make_key() for _ in range(4))
+    caller = record(first).caller
+    directory.load([msgspec.structs.replace(record(first), caller=caller), record(other)])
+    for pair in ((second, first), (third, second)):
+        directory.load([msgspec.structs.replace(record(key), caller=caller) for key in pair])
+        assert [directory.find(key) for key in pair] == [caller, caller]
+    assert directory.find(first) is None
+    assert directory.find(other) is not None
+    directory.load(secrets_of(first, second), everything=True)
+    assert directory.find(third) is None
+    assert directory.find(first) is directory.find(second) is not None
+
+
+def test_a_made_secret_is_accepted(directory):
+    """A key made by the directory is found once what is kept of it is loaded."""
+    secret = directory.make_secret()
+    assert directory.find(secret.key) is None
+    directory.load([record(secret.key)])
+    assert record(secret.key).secret_hash == secret.secret_hash
+    assert secret.public_id == find_public_id(secret.key)
+    assert directory.find(secret.key) is not None
+
+
 def test_secrets_are_compared_in_constant_time(directory, monkeypatch):
     """Every comparison of a secret goes through the standard library's constant-time one."""
     compared = []

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.access.limit_clock import Reading
-from app.access.limit_store import sweep_limits
+from app.access.limit_store import CLOCK_IS_LATE, sweep_limits
 from app.access.limit_types import Admission, Asking, LimitReachedError
 from app.access.limits import AGAIN_SECONDS, QUERY_SECONDS, RateLimiter
 from app.access.types import Limit
@@ -117,6 +117,16 @@ def test_a_full_batch_waits_for_itself(table) -> None:
     assert [row["wait_seconds"] for row in rows] == [None, SPAN, None, SPAN]
 
 
+def test_each_of_a_batch_has_its_own_wait(table) -> None:
+    """Calls of one batch that need more or less room wait for different events to leave."""
+    for _ in range(4):
+        table.admit(ask(rpm=100, tpm=1000, tokens=10))
+        table.age(10)
+    needy = ask(rpm=4, share=0.5), ask(rpm=4), ask(tpm=40, tokens=30), ask("key:b", rpm=0), ask(tpm=40, tokens=10)
+    waits = [row["wait_seconds"] for row in table.admit(*needy)]
+    assert waits == pytest.approx([40.5, 20.5, 40.5, float("inf"), 20.5], abs=0.5)
+
+
 @pytest.mark.parametrize("hopeless", [ask(rpm=0), ask(tpm=10, tokens=11), ask(max_parallel=0)])
 def test_what_no_waiting_helps(table, hopeless) -> None:
     """A call that could never be admitted has to wait for ever, and is told so."""
@@ -198,6 +208,14 @@ def test_the_clock_going_back_opens_nothing(table) -> None:
     (row,) = table.admit(ask(rpm=1))
     assert not row["admitted"]
     assert row["wait_seconds"] <= SPAN
+
+
+def test_a_clock_that_is_too_late_decides_nothing(table) -> None:
+    """Past the time that it can be, the function says so and leaves everything as it was."""
+    with pytest.raises(psycopg.Error) as caught:
+        table.find("SELECT relaycore_admit(%s, %s::jsonb, latest => clock_timestamp())", ME, json.dumps([ask(rpm=1)]))
+    assert caught.value.sqlstate == CLOCK_IS_LATE
+    assert table.find("SELECT FROM rate_windows") == []
 
 
 def test_the_sweep_takes_what_is_over(table) -> None:
@@ -340,6 +358,24 @@ async def test_a_client_that_leaves_gives_back_what_it_got(limiter, table) -> No
     assert await limiter.admit(wanted)
 
 
+async def test_a_client_that_leaves_in_the_last_moment(limiter, table) -> None:
+    """Whoever is cancelled when the decision is there already, and not yet taken, gives it back as well."""
+    leaving: list[asyncio.Task] = []
+
+    async def go_first() -> None:
+        await limiter.admit(asking("key:b", rpm=5))
+        leaving[0].cancel()
+
+    first = asyncio.create_task(go_first())
+    leaving.append(asyncio.create_task(limiter.admit(asking(rpm=5, tpm=100, tokens=100, max_parallel=1))))
+    await first
+    with pytest.raises(asyncio.CancelledError):
+        await leaving[0]
+    await settled(limiter)
+    assert table.find("SELECT requests, tokens FROM rate_windows WHERE scope = 'key:a'") == [(1, 0)]
+    assert table.find("SELECT calls FROM parallel_calls") == [(0,)]
+
+
 async def test_the_last_is_told_when_it_closes(database_url, table) -> None:
     """What was finished just before the process stops reaches the database."""
     limiter = RateLimiter(database_url, ME)
@@ -377,6 +413,15 @@ async def test_calls_under_way_are_told_anew_after_an_outage(limiter, table) -> 
     assert await limiter.admit(wanted)
 
 
+async def test_a_finish_that_got_lost_is_told_again(limiter, table, database_url) -> None:
+    """When the connection breaks before a finished call was told, its place becomes free a little later."""
+    admission = await limiter.admit(asking(max_parallel=1))
+    table.find("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relaycore limits'")
+    limiter.finish(admission, None)
+    await settled(limiter)
+    assert table.find("SELECT calls FROM parallel_calls") == [(0,)]
+
+
 @pytest.mark.parametrize("seconds", [7200, -7200], ids=["forward", "back"])
 async def test_a_jump_of_the_clock_opens_nothing(limiter, table, seconds) -> None:
     """When the database's clock jumps by two hours, requests and calls under way count as if it had not."""
@@ -394,17 +439,6 @@ async def test_a_jump_of_the_clock_opens_nothing(limiter, table, seconds) -> Non
     await refuse(limiter, asking("key:p", max_parallel=1))
     (lease,) = table.find("SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM processes")
     assert 20 < lease[0] < 31
-
-
-async def test_a_stall_is_no_jump(limiter, table) -> None:
-    """A database that only answered late is asked again, and nothing moves."""
-    await limiter.admit(asking(rpm=5))
-    last = limiter._clock.last
-    limiter._clock.note(Reading(last.at - 3, last.sent - 3, last.received))
-    before = table.find("SELECT at FROM rate_events")
-    limiter._clock.find_latest = lambda now: 0.0 if limiter._clock.last.received == last.received else None
-    await limiter.admit(asking("key:b", rpm=5))
-    assert table.find("SELECT at FROM rate_events WHERE scope = 'key:a'") == before
 
 
 async def test_the_sweep_returns_what_went(limiter, table, database_url) -> None:

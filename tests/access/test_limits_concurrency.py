@@ -90,7 +90,6 @@ def test_never_more_at_once_than_the_limit(database_url) -> None:
     spans = [span for result in results for span in result["spans"]]
     assert len(spans) > 100
     assert find_overlap(spans) <= 5
-    assert all(result["spans"] for result in results), "one process had none of it"
 
 
 async def test_a_killed_process_frees_its_calls(database_url) -> None:

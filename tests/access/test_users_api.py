@@ -258,3 +258,13 @@ def test_users_are_for_administrators(shared_gateway: Gateway, make_user: Make) 
         for method in ("GET", "PUT", "DELETE"):
             check_refusal(client.request(method, f"/admin/users/{user['id']}", json={"role": "admin"}), 403)
         check_refusal(client.post("/admin/users", json={"email": "a@b.c", "role": "admin"}), 403)
+
+
+def test_a_user_comes_with_a_budget(admin: httpx.Client, make_user: Make) -> None:
+    """A budget that is set with a user is shown with them, in lists as well, and can be changed and taken away."""
+    user = make_user(budget_usd=5, budget_period="week")
+    assert (user["budget_usd"], user["budget_period"]) == (5, "week")
+    assert admin.get("/admin/users", params={"email": user["email"]}).json()["users"] == [user]
+    changed = admin.put(f"/admin/users/{user['id']}", json={"budget_usd": 6}).json()
+    assert (changed["budget_usd"], changed["budget_period"]) == (6, "week")
+    assert admin.put(f"/admin/users/{user['id']}", json={"budget_usd": None}).json()["budget_usd"] is None

@@ -10,8 +10,21 @@ import psycopg
 import pytest
 
 from app.analytics.recorder import ROW_BYTES, Recorder, RecorderBounds
+from app.wire.money import Hold
 from app.wire.usage import Usage
-from tests.analytics.samples import Door, build_row, count_rows, eventually, find_lines, query, recording
+from tests.analytics.samples import (
+    Door,
+    build_row,
+    count_rows,
+    eventually,
+    find_counter,
+    find_lines,
+    insert_budget,
+    list_faults,
+    query,
+    recording,
+    reserve,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +167,7 @@ async def test_rows_survive_the_death_of_the_connection(database_url, tmp_path):
             )
         await eventually(lambda: _has(database_url, 500))
     assert recorder.stats.dropped == 0
+    assert await list_faults(database_url) == []
 
 
 async def test_rows_wait_in_the_spool_while_postgres_is_away(database_url, tmp_path, door):
@@ -187,6 +201,7 @@ async def test_the_spool_outlives_the_process(database_url, tmp_path, door):
         await eventually(lambda: second.stats.replayed == 50)
     assert await query(database_url, "SELECT DISTINCT estimated_cost FROM requests") == [(Decimal("0.15"),)]
     assert await count_rows(database_url) == 50
+    assert await list_faults(database_url) == []
 
 
 async def test_a_full_spool_keeps_rows_in_memory(database_url, tmp_path, door):
@@ -292,6 +307,8 @@ async def test_hostile_text_is_stored_cleaned(database_url, tmp_path):
     hostile = build_row(
         request_id="a\0b" + "x" * 10_000,
         model="lone \ud800 surrogate",
+        hold=Hold(reservation_id=uuid4(), kind="call", amount_usd=Decimal(1), booked_at=1e9),
+        estimated_usage=Usage(output_tokens=-1),
         tags=("t\0", "\udfff") * 100,
         metadata='{"a": "\\u0000"}',
         status_code=2**40,
@@ -303,8 +320,10 @@ async def test_hostile_text_is_stored_cleaned(database_url, tmp_path):
         recorder.record(build_row(metadata="[1]"))
         recorder.record(build_row(metadata="{" * 5000))
         recorder.record(build_row(metadata='{"n": 1e999999}'))
+        recorder.record(build_row(model="".join(map(chr, range(0x10000, 0x10400)))))
         await recorder.flush()
-        assert (recorder.stats.written, recorder.stats.rejected) == (4, 0)
+        assert (recorder.stats.written, recorder.stats.rejected, recorder.stats.spooled) == (5, 0, 0)
+    assert await list_faults(database_url) == []
     lines = await query(database_url, "SELECT request_id, model, status_code, input_tokens FROM requests ORDER BY 1")
     assert lines[0] == ("ab" + "x" * 509, "lone ? surrogate", 2**31 - 1, None)
     assert (await query(database_url, "SELECT count(metadata) FROM requests"))[0][0] <= 1
@@ -321,3 +340,125 @@ async def test_recorders_share_a_spool(database_url, tmp_path, door):
         await door.open()
         await eventually(lambda: _has(database_url, 200))
     assert first.stats.replayed + second.stats.replayed == 200
+    assert await list_faults(database_url) == []
+
+
+class Ear:
+    """What a recorder said of holds."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __call__(self, hold, cost):
+        self.heard.append((hold.reservation_id, cost))
+
+
+async def _build_held(url, user_id, **changes):
+    row = build_row(user_id=user_id, **changes)
+    row.hold = await reserve(url, row)
+    return row
+
+
+async def test_holds_are_settled_and_told_of(database_url, tmp_path):
+    """Each row with a hold is told of with its cost, once that is in Postgres, and its money is free again."""
+    user_id, ear = uuid4(), Ear()
+    budget_id = await insert_budget(database_url, user_id)
+    rows = [
+        await _build_held(database_url, user_id),
+        await _build_held(database_url, user_id, billed=False, usage=None, status_code=502),
+        await _build_held(database_url, user_id, model="unheard-of"),
+    ]
+    async with recording(database_url, tmp_path, on_settled=ear) as recorder:
+        for row in (*rows, build_row(user_id=user_id)):
+            recorder.record(row)
+        await recorder.flush()
+    costs = [Decimal("0.15"), Decimal(0), Decimal(0)]
+    assert ear.heard == [(row.hold.reservation_id, cost) for row, cost in zip(rows, costs, strict=True)]
+    assert await find_counter(database_url, budget_id) == (Decimal("0.30"), 0)
+    assert await list_faults(database_url) == []
+
+
+async def test_an_escrow_shrinks_by_what_its_calls_cost(database_url, tmp_path):
+    """Of money held for many calls each takes what it cost; the rest stays held."""
+    user_id = uuid4()
+    budget_id = await insert_budget(database_url, user_id)
+    row = build_row(user_id=user_id)
+    row.hold = await reserve(database_url, row, "5", "escrow")
+    async with recording(database_url, tmp_path) as recorder:
+        for _ in range(3):
+            recorder.record(build_row(user_id=user_id, hold=row.hold))
+        await recorder.flush()
+    assert await find_counter(database_url, budget_id) == (Decimal("0.45"), Decimal("4.55"))
+    assert await list_faults(database_url) == []
+
+
+async def test_spooled_holds_are_settled_and_not_told_of(database_url, tmp_path, door):
+    """A row that went through the spool is settled when Postgres is back; nobody is told, the hold may be history."""
+    user_id, ear = uuid4(), Ear()
+    budget_id = await insert_budget(database_url, user_id)
+    spoken = await _build_held(database_url, user_id, usage=None)
+    spoken.estimated_usage = Usage(output_tokens=9)
+    await door.shut()
+    async with recording(door.url, tmp_path, on_settled=ear) as recorder:
+        recorder.record(await _build_held(database_url, user_id))
+        recorder.record(spoken)
+        await recorder.flush()
+        assert recorder.stats.spooled == 2
+        await door.open()
+        await eventually(lambda: recorder.stats.replayed == 2)
+    assert ear.heard == []
+    assert await find_counter(database_url, budget_id) == (Decimal("0.24"), 0)
+    assert await list_faults(database_url) == []
+
+
+async def test_a_parked_row_is_not_told_of(database_url, tmp_path):
+    """A hold whose row was refused stays: what becomes of it is the reaper's to say. The others of its batch settle."""
+    user_id, ear = uuid4(), Ear()
+    budget_id = await insert_budget(database_url, user_id)
+    good = await _build_held(database_url, user_id)
+    bad = await _build_held(database_url, user_id)
+    bad.latency = float("nan")
+    async with recording(database_url, tmp_path, on_settled=ear) as recorder:
+        for row in (bad, good):
+            recorder.record(row)
+        await recorder.flush()
+        assert (recorder.stats.rejected, recorder.stats.written) == (1, 1)
+    assert ear.heard == [(good.hold.reservation_id, Decimal("0.15"))]
+    assert await find_counter(database_url, budget_id) == (Decimal("0.15"), 1)
+    assert await list_faults(database_url) == []
+
+
+async def test_a_listener_that_fails_does_no_harm(database_url, tmp_path, caplog):
+    """Rows are written, and others told of, whatever the one who is told does."""
+    heard = []
+
+    def listen(hold, cost):
+        heard.append(cost)
+        raise RuntimeError
+
+    held = Hold(reservation_id=uuid4(), kind="call", amount_usd=Decimal(1), booked_at=1.0)
+    async with recording(database_url, tmp_path, on_settled=listen) as recorder:
+        for _ in range(2):
+            recorder.record(build_row(hold=held))
+        await recorder.flush()
+    assert (len(heard), recorder.stats.written, await count_rows(database_url)) == (2, 2, 2)
+
+
+async def test_deaths_of_the_connection_cost_no_budget_anything(database_url, tmp_path):
+    """While Postgres keeps ending the recorder's connection, every call is counted once in its budget."""
+    user_id = uuid4()
+    budget_id = await insert_budget(database_url, user_id)
+    async with recording(database_url, tmp_path) as recorder:
+        for _ in range(10):
+            recorder.record(await _build_held(database_url, user_id))
+            for _ in range(20):
+                recorder.record(build_row(user_id=user_id))
+            await asyncio.sleep(0.02)
+            await query(
+                database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND application_name = 'relaycore recorder'",
+            )
+        await eventually(lambda: _has(database_url, 210))
+    assert await find_counter(database_url, budget_id) == (Decimal("31.50"), 0)
+    assert await list_faults(database_url) == []

@@ -3,14 +3,21 @@
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
+import zlib
+from decimal import Decimal
+from uuid import uuid4
 
+import msgspec
 import pytest
 
 from app.analytics import spool as spool_module
 from app.analytics.rows import build_priced_row
 from app.analytics.spool import Spool
+from app.wire.money import Ceiling, Hold
+from app.wire.usage import Usage
 from tests.analytics.samples import build_row, find_lines
 
 DIES_WITHOUT_CLOSING = """
@@ -94,6 +101,50 @@ def test_rows_come_back_as_they_were(open_spool):
     spool = open_spool()
     spool.append(rows)
     assert spool.read() == rows
+
+
+EARLIER = """
+[[{"id": "01a209a6-6685-7691-8749-2f049fc35d48", "request_id": "paid", "request_time": 1700000000.5,
+   "response_time": 1700000001.0, "user_id": null, "api_key_id": null, "provider": "openai", "model": "gpt-4o",
+   "requested_model": null, "endpoint": "messages", "streamed": false, "status_code": 200, "error_type": null,
+   "usage": {"input_tokens": 10, "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0,
+             "input_audio_tokens": 0, "output_tokens": 5, "reasoning_tokens": 0, "output_audio_tokens": 0,
+             "web_searches": 0, "service_tier": null},
+   "billed": true, "cache_status": "miss", "cache_key": null, "optimizations_applied": [], "latency": 250.0,
+   "overhead_ms": null, "first_byte_ms": null, "upstream_ms": null, "attempts": 0, "upstream_request_id": null,
+   "session_id": null, "retry_count": null, "tags": null, "metadata": null, "request_bytes": null,
+   "response_bytes": null}, ["0.15", null]],
+ [{"id": "01a209a6-6685-7691-8749-2f049fc35d49", "request_id": "free", "request_time": 1700000000.5,
+   "response_time": 1700000001.0, "billed": false}, ["0", "0.15"]],
+ [{"id": "01a209a6-6685-7691-8749-2f049fc35d4a", "request_id": "unknown", "request_time": 1700000000.5,
+   "response_time": 1700000001.0}, [null, null]]]
+"""
+
+
+def test_frames_of_the_release_before_are_read(folder, open_spool):
+    """Rows spooled before there were bills come back, and what they cost is one line."""
+    payload = msgspec.msgpack.encode(json.loads(EARLIER))
+    folder.mkdir()
+    (folder / "0.spool").write_bytes(struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+    paid, free, unknown = open_spool().read()
+    assert (paid.row.request_id, paid.costs, paid.bill.kind) == ("paid", (Decimal("0.15"), None), "usage")
+    assert [(line.token_class, line.amount_usd) for line in paid.bill.lines] == [("total", Decimal("0.15"))]
+    assert (free.costs, free.bill) == ((0, Decimal("0.15")), None)
+    assert (unknown.costs, unknown.bill) == ((None, None), None)
+
+
+def test_what_settlement_needs_comes_back(open_spool):
+    """The hold of a row with its ceiling, the estimate and the lines are the same after their time on disk."""
+    ceiling = Ceiling(input_usd=Decimal("0.1"), output_usd=Decimal("0.2"))
+    hold = Hold(reservation_id=uuid4(), kind="escrow", amount_usd=Decimal("1.5"), booked_at=1.25, ceiling=ceiling)
+    row = build_row(hold=hold, model="unheard-of", estimated_usage=Usage(input_tokens=3), team_id=uuid4())
+    rows = [build_priced_row(row, find_lines)]
+    spool = open_spool()
+    spool.append(rows)
+    (found,) = spool.read()
+    assert [found] == rows
+    assert (found.row.hold, found.bill.kind) == (hold, "ceiling")
+    assert found.bill.total_usd == found.costs.estimated_cost
 
 
 def test_the_bound_holds_for_the_whole_folder(folder, open_spool):

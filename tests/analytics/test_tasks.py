@@ -1,4 +1,4 @@
-"""Partitions of the `requests` table."""
+"""Partitions of the tables `requests` and `ledger`."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,15 @@ async def test_missing_days_are_made_once(database_url):
         assert await ensure_partitions(connection) == 1
         assert await ensure_partitions(connection) == 0
         assert {_day(offset) for offset in range(-1, 8)} <= await _days(connection)
+
+
+async def test_missing_months_are_made_once(database_url):
+    """After the task there is a ledger partition for each month to come; a second run makes none."""
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        ahead = (datetime.now(UTC).replace(day=1) + timedelta(days=32)).strftime("%Y%m")
+        await connection.execute(f"DROP TABLE ledger_p{ahead}")
+        assert await ensure_partitions(connection) == 1
+        assert await ensure_partitions(connection) == 0
 
 
 async def test_old_days_are_dropped_whole(database_url, tmp_path):

@@ -74,7 +74,9 @@ def served(serve: Callable[..., Served], database_url: str, upstream: str, folde
 
 def make_key(served: Served, **fields: object) -> str:
     """Return a key of a new user, made as an administrator does."""
-    with httpx.Client(base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, trust_env=False) as admin:
+    with httpx.Client(
+        base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, timeout=30, trust_env=False
+    ) as admin:
         user = admin.post(
             "/admin/users", json={"email": f"{os.urandom(6).hex()}@example.org", "name": "", "role": "user"}
         )

@@ -18,61 +18,51 @@ CREATE TRIGGER bump_budgets AFTER INSERT OR UPDATE OR DELETE ON budgets
 -- Periods. Calendar periods are those of UTC; a week begins on Monday. Intervals are in hours: a day has 24 of them.
 
 CREATE FUNCTION relaycore_period_start(period text, at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN period = 'total' THEN '-infinity'::timestamptz
-                ELSE date_trunc(period, at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' END
-$$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN period = 'total' THEN '-infinity'::timestamptz
+                ELSE date_trunc(period, at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' END;
 
 CREATE FUNCTION relaycore_period_end(period text, start timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN period = 'total' OR NOT isfinite(start) THEN 'infinity'::timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN period = 'total' OR NOT isfinite(start) THEN 'infinity'::timestamptz
                 ELSE ((start AT TIME ZONE 'UTC') + CASE period
                     WHEN 'day' THEN interval '1 day' WHEN 'week' THEN interval '7 days'
-                    WHEN 'month' THEN interval '1 month' ELSE interval '3 months' END) AT TIME ZONE 'UTC' END
-$$;
+                    WHEN 'month' THEN interval '1 month' ELSE interval '3 months' END) AT TIME ZONE 'UTC' END;
 
 -- How far back a rolling budget looks.
-CREATE FUNCTION relaycore_window(period text) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE period WHEN 'day' THEN interval '24 hours' WHEN 'week' THEN interval '168 hours'
-                       WHEN 'month' THEN interval '720 hours' WHEN 'quarter' THEN interval '2160 hours' END
-$$;
+CREATE FUNCTION relaycore_window(period text) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE period WHEN 'day' THEN interval '24 hours' WHEN 'week' THEN interval '168 hours'
+                       WHEN 'month' THEN interval '720 hours' WHEN 'quarter' THEN interval '2160 hours' END;
 
-CREATE FUNCTION relaycore_slice_width(period text) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE period WHEN 'day' THEN interval '1 hour' WHEN 'week' THEN interval '6 hours'
-                       WHEN 'month' THEN interval '24 hours' WHEN 'quarter' THEN interval '72 hours' END
-$$;
+CREATE FUNCTION relaycore_slice_width(period text) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE period WHEN 'day' THEN interval '1 hour' WHEN 'week' THEN interval '6 hours'
+                       WHEN 'month' THEN interval '24 hours' WHEN 'quarter' THEN interval '72 hours' END;
 
 CREATE FUNCTION relaycore_slice_start(period text, at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT date_bin(relaycore_slice_width(period), at, '2001-01-01 00:00:00+00'::timestamptz)
-$$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN date_bin(relaycore_slice_width(period), at, '2001-01-01 00:00:00+00'::timestamptz);
 
 -- When a slice no longer counts: all of it lies before the window.
 CREATE FUNCTION relaycore_slice_leaves(period text, slice_start timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT slice_start + relaycore_slice_width(period) + relaycore_window(period)
-$$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN slice_start + relaycore_slice_width(period) + relaycore_window(period);
 
 -- Which counter of a budget a moment belongs to.
 CREATE FUNCTION relaycore_counter_start(period text, rolling boolean, at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN rolling THEN '-infinity'::timestamptz ELSE relaycore_period_start(period, at) END
-$$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN rolling THEN '-infinity'::timestamptz ELSE relaycore_period_start(period, at) END;
 
 CREATE FUNCTION relaycore_limit(amount numeric, override numeric, override_until timestamptz, at timestamptz)
-RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN override_until > at THEN override ELSE amount END
-$$;
+RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN override_until > at THEN override ELSE amount END;
 
-CREATE FUNCTION relaycore_uuid(written text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN written ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN written::uuid END
-$$;
+CREATE FUNCTION relaycore_uuid(written text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN written ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN written::uuid END;
 
 -- An instant as JSON has it: seconds since the epoch, or a text.
-CREATE FUNCTION relaycore_instant(written jsonb) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT CASE jsonb_typeof(written) WHEN 'number' THEN to_timestamp((written #>> '{}')::float8)
-                                      WHEN 'string' THEN (written #>> '{}')::timestamptz END
-$$;
+CREATE FUNCTION relaycore_instant(written jsonb) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE jsonb_typeof(written) WHEN 'number' THEN to_timestamp((written #>> '{}')::float8)
+                                      WHEN 'string' THEN (written #>> '{}')::timestamptz END;
 
 -- Which budgets a line of the ledger concerns, said twice: as the names that it goes by, to find many budgets at once,
 -- and as a question about one budget, to find many lines.
@@ -434,7 +424,8 @@ BEGIN
             INSERT INTO reservations (
                 id, process_id, kind, amount_usd, budget_ids, period_starts, reserved_at, expires_at, facts)
             SELECT one.id, process, one.kind, granted, array_agg(ids[k] ORDER BY k), array_agg(starts[k] ORDER BY k),
-                   moment, moment + make_interval(secs => one.seconds), coalesce(one.facts, '{}')
+                   moment, moment + make_interval(secs => one.seconds),
+                   CASE WHEN jsonb_typeof(one.facts) = 'object' THEN one.facts ELSE '{}' END
             FROM unnest(one.counters) AS k;
         END IF;
         ask := one.place;

@@ -2,7 +2,7 @@ DROP FUNCTION relaycore_ledger_check();
 DROP FUNCTION relaycore_reap();
 DROP FUNCTION relaycore_read_facts(reservations);
 DROP FUNCTION relaycore_adjust(jsonb);
-DROP FUNCTION relaycore_correct_hour(requests, bigint, numeric, bigint, float8);
+DROP FUNCTION relaycore_correct_hours(requests[], bigint, numeric[], bigint[], float8[]);
 DELETE FROM installation WHERE name = 'ledger since';
 DROP FUNCTION relaycore_ensure_ledger_partitions(integer);
 DROP FUNCTION relaycore_ensure_ledger_partition(date);

@@ -73,23 +73,26 @@ INSERT INTO installation (name, value)
 SELECT 'ledger since', convert_to(min(right(relname, 6)), 'UTF8')
 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '^ledger_p[0-9]{6}$' AND relkind = 'r';
 
--- Adds to the sums of the hour of a request what its cost changed by.
-CREATE FUNCTION relaycore_correct_hour(
-    one requests, requests_more bigint, cost_more numeric, unknown_more bigint, latency_more float8) RETURNS void
+-- Adds to the sums of the hours of some requests what they changed by (side by side), in the order of the key.
+CREATE FUNCTION relaycore_correct_hours(
+    changed requests[], new_requests bigint, costs numeric[], unknown bigint[], latencies float8[]) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO usage_hourly AS u (
         hour, user_id, api_key_id, team_id, organization_id, provider, model, endpoint, cache_status, status_code,
         requests, unknown_usage, estimated_cost, unknown_cost, latency_ms)
-    VALUES (
-        date_trunc('hour', one.request_time AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', one.user_id, one.api_key_id,
-        one.team_id, one.organization_id, one.provider, one.model, one.endpoint, one.cache_status, one.status_code,
-        requests_more, requests_more, cost_more, greatest(0, unknown_more), latency_more)
+    SELECT date_trunc('hour', r.request_time AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', r.user_id, r.api_key_id,
+           r.team_id, r.organization_id, r.provider, r.model, r.endpoint, r.cache_status, r.status_code,
+           sum(new_requests), sum(new_requests), sum(costs[r.place]), sum(unknown[r.place]), sum(latencies[r.place])
+    FROM (SELECT (changed[place]).*, place FROM generate_subscripts(changed, 1) AS place) AS r
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
     ON CONFLICT (hour, user_id, api_key_id, team_id, organization_id, provider, model, endpoint, cache_status,
                  status_code)
-    DO UPDATE SET requests = u.requests + requests_more, unknown_usage = u.unknown_usage + requests_more,
-                  estimated_cost = u.estimated_cost + cost_more, unknown_cost = u.unknown_cost + unknown_more,
-                  latency_ms = u.latency_ms + latency_more;
+    DO UPDATE SET requests = u.requests + excluded.requests, unknown_usage = u.unknown_usage + excluded.unknown_usage,
+                  estimated_cost = u.estimated_cost + excluded.estimated_cost,
+                  unknown_cost = u.unknown_cost + excluded.unknown_cost,
+                  latency_ms = u.latency_ms + excluded.latency_ms;
 END $$;
 
 -- Posts corrections: lines {request_id, request_time, token_class, quantity, usd_per_unit, factor, amount_usd}, as the
@@ -100,15 +103,17 @@ CREATE FUNCTION relaycore_adjust(lines jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT SET jit = off AS $$
 DECLARE
     postings relaycore_posting[];
-    changed record;
-    one requests;
+    changed requests[];
+    totals numeric[]; costs numeric[]; unknown bigint[];
 BEGIN
     PERFORM relaycore_begin_posting(true);
     WITH said AS (
-        SELECT w.value ? 'booked_at' AS whole, w.place, l.request_id, relaycore_instant(l.request_time) AS request_time,
+        SELECT w.value ? 'booked_at' AS whole, l.request_id, relaycore_instant(l.request_time) AS request_time,
                l.token_class, l.quantity, l.usd_per_unit, coalesce(l.factor, 1) AS factor, l.amount_usd,
                relaycore_instant(l.booked_at) AS booked_at, l.user_id, l.api_key_id, l.team_id, l.organization_id,
-               l.provider, l.model, l.requested_model, l.tags
+               l.provider, l.model, l.requested_model, l.tags,
+               row_number() OVER (PARTITION BY l.request_id, relaycore_instant(l.request_time), l.token_class
+                                  ORDER BY w.place) AS turn
         FROM jsonb_array_elements(lines) WITH ORDINALITY AS w (value, place)
         CROSS JOIN LATERAL jsonb_to_record(w.value) AS l (
             request_id uuid, request_time jsonb, token_class text, quantity numeric, usd_per_unit numeric,
@@ -123,7 +128,7 @@ BEGIN
                s.quantity, s.usd_per_unit, s.factor, s.amount_usd
         FROM said AS s
         CROSS JOIN LATERAL (
-            SELECT coalesce(max(l.entry), 0) + 1 AS entry FROM ledger AS l
+            SELECT coalesce(max(l.entry), 0) + s.turn AS entry FROM ledger AS l
             WHERE l.request_id = s.request_id AND l.request_time = s.request_time) AS n
         CROSS JOIN LATERAL (
             SELECT * FROM (
@@ -150,20 +155,19 @@ BEGIN
     IF coalesce(cardinality(postings), 0) <> jsonb_array_length(lines) THEN
         RAISE no_data_found USING MESSAGE = 'an adjustment is of a request that is neither in requests nor in the ledger';
     END IF;
-    FOR changed IN
-        SELECT r.id, r.request_time, r.estimated_cost AS before, sum(l.amount_usd) AS total
+    SELECT array_agg(s.one), array_agg(s.total), array_agg(s.total - coalesce((s.one).estimated_cost, 0)),
+           array_agg(CASE WHEN (s.one).estimated_cost IS NULL THEN -1 ELSE 0 END)
+    INTO changed, totals, costs, unknown
+    FROM (
+        SELECT r AS one, (SELECT sum(l.amount_usd) FROM ledger AS l
+                          WHERE l.request_id = r.id AND l.request_time = r.request_time) AS total
         FROM (SELECT DISTINCT a.request_id, relaycore_instant(a.request_time) AS request_time
               FROM jsonb_to_recordset(lines) AS a (request_id uuid, request_time jsonb)) AS a
-        JOIN requests AS r ON r.id = a.request_id AND r.request_time = a.request_time
-        JOIN ledger AS l ON l.request_id = a.request_id AND l.request_time = a.request_time
-        GROUP BY r.id, r.request_time
-    LOOP
-        UPDATE requests AS r SET estimated_cost = changed.total
-        WHERE r.id = changed.id AND r.request_time = changed.request_time
-        RETURNING r.* INTO one;
-        PERFORM relaycore_correct_hour(
-            one, 0, changed.total - coalesce(changed.before, 0), CASE WHEN changed.before IS NULL THEN -1 ELSE 0 END, 0);
-    END LOOP;
+        JOIN requests AS r ON r.id = a.request_id AND r.request_time = a.request_time) AS s;
+    UPDATE requests AS r SET estimated_cost = s.total
+    FROM unnest(totals) WITH ORDINALITY AS s (total, place)
+    WHERE r.id = (changed[s.place]).id AND r.request_time = (changed[s.place]).request_time;
+    PERFORM relaycore_correct_hours(changed, 0, costs, unknown, array_fill(0::float8, ARRAY[cardinality(totals)]));
     PERFORM relaycore_post(postings, NULL, NULL, NULL);
 END $$;
 
@@ -191,6 +195,7 @@ DECLARE
     postings relaycore_posting[];
     freed_ids uuid[]; freed_starts timestamptz[]; freed numeric[];
     held reservations; line ledger; one requests;
+    aborted requests[]; costs numeric[]; known bigint[]; latencies float8[];
 BEGIN
     IF EXISTS (SELECT FROM reservations AS r LEFT JOIN processes AS p ON p.id = r.process_id AND p.lease_until >= now()
                WHERE p.id IS NULL OR r.expires_at < now()) THEN
@@ -225,17 +230,23 @@ BEGIN
             'gateway_aborted', line.amount_usd, 'disabled',
             greatest(0, extract(epoch FROM now() - line.request_time) * 1000), line.tags)
         RETURNING * INTO one;
-        PERFORM relaycore_correct_hour(one, 1, line.amount_usd, 0, one.latency);
+        aborted := aborted || one;
+        costs := costs || line.amount_usd;
+        known := known || 0::bigint;
+        latencies := latencies || one.latency;
     END LOOP;
+    PERFORM relaycore_correct_hours(aborted, 1, costs, known, latencies);
     SELECT array_agg(b.id), array_agg(b.start), array_agg(r.amount_usd) INTO freed_ids, freed_starts, freed
     FROM reservations AS r, unnest(r.budget_ids, r.period_starts) AS b (id, start)
     WHERE r.id = ANY (found_ids);
     DELETE FROM reservations WHERE id = ANY (found_ids);
     PERFORM relaycore_post(postings, freed_ids, freed_starts, freed);
-    DELETE FROM parallel_calls AS c
-    WHERE NOT EXISTS (SELECT FROM processes AS p WHERE p.id = c.process_id AND p.lease_until >= now());
-    DELETE FROM processes AS p
-    WHERE p.lease_until < now() AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.process_id = p.id);
+    IF pg_try_advisory_xact_lock(hashtext('relaycore reap')) THEN
+        DELETE FROM parallel_calls AS c
+        WHERE NOT EXISTS (SELECT FROM processes AS p WHERE p.id = c.process_id AND p.lease_until >= now());
+        DELETE FROM processes AS p
+        WHERE p.lease_until < now() AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.process_id = p.id);
+    END IF;
     RETURN coalesce(cardinality(found_ids), 0);
 END $$;
 

@@ -4,7 +4,7 @@
 ALTER TABLE rate_windows SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE parallel_calls SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE rate_events SET (
-    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+    fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000
 );
 
@@ -33,13 +33,13 @@ END
 $$;
 
 -- When the request came after which, once it leaves the window, so many have left; NULL when there are fewer.
-CREATE FUNCTION relaycore_find_leaving(name text, needed bigint) RETURNS timestamptz
+CREATE FUNCTION relaycore_find_leaving(name text, since timestamptz, needed bigint) RETURNS timestamptz
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
         SELECT at FROM (
             SELECT at, sum(requests) OVER (ORDER BY at ROWS UNBOUNDED PRECEDING) AS gone
-            FROM rate_events WHERE scope = name
+            FROM rate_events WHERE scope = name AND at > since
         ) AS events WHERE gone >= needed ORDER BY at LIMIT 1
     );
 END
@@ -90,7 +90,7 @@ CREATE FUNCTION relaycore_admit(
     limit_requests bigint, remaining_requests bigint, reset_requests_seconds double precision,
     limit_tokens bigint, remaining_tokens bigint, reset_tokens_seconds double precision
 )
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     names text[];
@@ -101,6 +101,7 @@ DECLARE
     new_tokens bigint[];
     new_calls bigint[];
     last_events timestamptz[];
+    pruned_to timestamptz[];
     known_needs bigint[];
     known_waits timestamptz[];
     curve_slot integer;
@@ -131,8 +132,9 @@ BEGIN
     decided_at := moment;
 
     SELECT array_agg(scope ORDER BY scope), array_agg(requests ORDER BY scope), array_agg(tokens ORDER BY scope),
-        array_agg(last_at ORDER BY scope), array_agg(0::bigint)
-    INTO names, used_requests, used_tokens, last_events, new_requests FROM rate_windows WHERE scope = ANY (names);
+        array_agg(last_at ORDER BY scope), array_agg(w.pruned_to ORDER BY scope), array_agg(0::bigint)
+    INTO names, used_requests, used_tokens, last_events, pruned_to, new_requests
+    FROM rate_windows AS w WHERE scope = ANY (names);
     IF names IS NULL THEN
         names := '{}';
         new_requests := '{}';
@@ -149,10 +151,13 @@ BEGIN
         last_events := ARRAY(
             SELECT least(last_event, moment) FROM unnest(last_events) WITH ORDINALITY AS l (last_event, n) ORDER BY n
         );
+        pruned_to := array_fill('-infinity'::timestamptz, ARRAY[cardinality(names)]);
     END IF;
     FOR one IN
         WITH gone AS (
-            DELETE FROM rate_events WHERE scope = ANY (names) AND at <= moment - span RETURNING scope, requests, tokens
+            DELETE FROM rate_events AS e USING unnest(names, pruned_to) AS n (scope, since)
+            WHERE e.scope = n.scope AND e.at > n.since AND e.at <= moment - span
+            RETURNING e.scope, e.requests, e.tokens
         )
         SELECT array_position(names, scope) AS slot, sum(requests)::bigint AS requests, sum(tokens)::bigint AS tokens
         FROM gone GROUP BY scope
@@ -192,7 +197,7 @@ BEGIN
                 need := used_requests[slot] + 1 - one.rpm[i];
                 IF known_needs[slot] <> need THEN
                     known_needs[slot] := need;
-                    known_waits[slot] := relaycore_find_leaving(names[slot], need);
+                    known_waits[slot] := relaycore_find_leaving(names[slot], pruned_to[slot], need);
                 END IF;
                 leaves := CASE WHEN one.rpm[i] < 1 THEN 'infinity' ELSE coalesce(known_waits[slot], moment) END;
                 wait := extract(epoch FROM leaves + span) - extract(epoch FROM moment);
@@ -210,7 +215,7 @@ BEGIN
                     SELECT array_agg(at ORDER BY at, gone), array_agg(gone ORDER BY at, gone)
                     INTO curve_at, curve_gone FROM (
                         SELECT at, sum(tokens::float8) OVER (ORDER BY at ROWS UNBOUNDED PRECEDING) AS gone
-                        FROM rate_events WHERE scope = names[slot]
+                        FROM rate_events WHERE scope = names[slot] AND at > pruned_to[slot]
                     ) AS events;
                 END IF;
                 leaves := CASE
@@ -275,7 +280,7 @@ BEGIN
     INSERT INTO rate_events (scope, id, at, requests, tokens)
         SELECT scope, event_id, moment, requests, tokens
         FROM unnest(names, new_requests, new_tokens) AS n (scope, requests, tokens) WHERE requests > 0;
-    UPDATE rate_windows AS w SET requests = u.requests, tokens = u.tokens, last_at = u.last_at
+    UPDATE rate_windows AS w SET requests = u.requests, tokens = u.tokens, last_at = u.last_at, pruned_to = moment - span
         FROM unnest(names, used_requests, used_tokens, last_events) AS u (scope, requests, tokens, last_at)
         WHERE w.scope = u.scope
             AND (w.requests, w.tokens, w.last_at) IS DISTINCT FROM (u.requests, u.tokens, u.last_at);
@@ -297,11 +302,13 @@ BEGIN
     moment := clock_timestamp();
     IF jump > interval '0' THEN
         UPDATE rate_events SET at = least(at + jump, moment) WHERE at < moment - jump / 2;
-        UPDATE rate_windows SET last_at = least(last_at + jump, moment) WHERE last_at < moment - jump / 2;
+        UPDATE rate_windows SET last_at = least(last_at + jump, moment), pruned_to = '-infinity'
+            WHERE last_at < moment - jump / 2;
         UPDATE processes SET lease_until = lease_until + jump WHERE lease_until < moment - jump / 2;
     ELSE
         UPDATE rate_events SET at = least(at + jump, moment) WHERE at > moment - jump / 2;
-        UPDATE rate_windows SET last_at = least(last_at + jump, moment) WHERE last_at > moment - jump / 2;
+        UPDATE rate_windows SET last_at = least(last_at + jump, moment), pruned_to = '-infinity'
+            WHERE last_at > moment - jump / 2;
         UPDATE processes SET lease_until = lease_until + jump WHERE lease_until > moment - jump / 2;
     END IF;
 END

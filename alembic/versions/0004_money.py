@@ -179,6 +179,7 @@ def upgrade() -> None:
     sa.Column('requests', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('last_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('pruned_to', sa.DateTime(timezone=True), server_default=sa.text("'-infinity'"), nullable=False),
     sa.PrimaryKeyConstraint('scope', name=op.f('pk_rate_windows'))
     )
     op.create_table('reservations',

@@ -15,6 +15,7 @@ from app.db.control import Control
 from app.errors import BadRequestError
 
 TAGS = ["Audit"]
+DATE_LENGTH = len("2026-01-31")
 Words = str | None
 Who = Annotated[Words, QueryParameter(name="actor", description="A label, or the id of a user or a key.")]
 
@@ -78,13 +79,14 @@ def _read_words(name: str, value: str | None) -> str | None:
 
 
 def _read_instant(name: str, value: str | None) -> datetime | None:
-    """Return an instant; a plus sign that came as a blank is meant as one, and without an offset it is UTC."""
+    """Return an instant, of a day its beginning; a plus sign may come as a blank, and without an offset it is UTC."""
     if value is None:
         return None
+    text = value.strip().replace(" ", "+")
     try:
-        found = msgspec.convert(value.strip().replace(" ", "+"), datetime)
+        found = msgspec.convert(f"{text}T00:00:00Z" if len(text) == DATE_LENGTH else text, datetime)
     except msgspec.ValidationError as error:
-        raise BadRequestError(f"'{name}' must be an instant like 2026-01-31T12:00:00Z.", param=name) from error
+        raise BadRequestError(f"'{name}' must be like 2026-01-31T12:00:00Z or 2026-01-31.", param=name) from error
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 

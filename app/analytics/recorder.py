@@ -51,7 +51,7 @@ class Recorder:
     """The one writer of `requests` and their cost in this process.
 
     Over the bound of its memory the newest rows are dropped. `on_settled` hears of each row with a hold once it is in
-    Postgres; of rows that went through the spool it does not.
+    Postgres, be it by way of the spool; of other processes' holds too, where their files were adopted.
     """
 
     def __init__(

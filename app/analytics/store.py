@@ -75,8 +75,8 @@ async def insert_missing_rows(connection: Connection, rows: Sequence[PricedRow])
             await connection.execute(BEGIN_POSTING, (False,))
         await _stage(connection, by_key.values())
         missing = [by_key.pop(key) for key in await _move(connection)]
-        await _post(connection, missing, list_settlements(missing))
         aborted = await list_aborted(connection, by_key) if by_key else []
+        await _post(connection, missing, list_settlements(missing))
     if aborted:
         await _correct(connection, {key: by_key[key] for key in aborted})
 

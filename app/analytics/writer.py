@@ -73,12 +73,14 @@ class RowWriter:
         if self._away and not await self._probe():
             return False
         self._scan_at = time.monotonic() + SCAN_SECONDS
+        self._refused.clear()
         rows = await asyncio.to_thread(self._spool.read)
         self.has_spooled = rows is not None
         if rows is None or not await self._insert(rows, again=True):
             return False
         self._spool.done()
         self.replayed += len(rows)
+        self._tell_settled(rows)
         return True
 
     def reject(self, row: object, error: Exception) -> None:

@@ -33,7 +33,8 @@ _FREE_SUFFIX = ":free"
 
 # What the catalogue calls a service tier, and how a reply reports it (Usage.service_tier).
 _TIER_CONTEXTS = {("service_tier", tier): tier for tier in ("flex", "priority", "fast")} | {
-    ("processing", "batch"): "batch"
+    ("processing", "batch"): "batch",
+    ("speed", "fast"): "fast",
 }
 
 Steps = dict[int, Decimal]

@@ -157,12 +157,14 @@ class PriceBook:
         What admins set for a provider by its own name comes before what is set for its vendor; the catalogue's rows
         of that name would be those of another vendor.
         """
-        names = [*_list_names(provider, model), (provider, ANY_MODEL)]
-        found = [self._rows.get(one, []) for one in names]
+        models = [self._rows.get(one, []) for one in _list_names(provider, model)]
+        anything = [self._rows.get((provider, ANY_MODEL), [])]
         if name == provider:
-            return found
-        own = ([row for row in self._rows.get((name, one), []) if row.origin == "admin"] for one in (model, ANY_MODEL))
-        return [*own, *found]
+            return [*models, *anything]
+        return [self._list_own(name, model), *models, self._list_own(name, ANY_MODEL), *anything]
+
+    def _list_own(self, name: str, model: str) -> list[PriceRow]:
+        return [row for row in self._rows.get((name, model), []) if row.origin == "admin"]
 
 
 def sum_lines(lines: Iterable[Line]) -> Decimal:

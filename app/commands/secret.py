@@ -31,9 +31,10 @@ def rotate_secret() -> None:
     from app.rotation import rotate
     from app.secret_file import choose_new_key
     from app.settings import get_secret_key
-    from app.start import get_auditor, open_prepared
+    from app.start import get_auditor, open_prepared, provide_secret_key
 
     settings = read_settings()
+    provide_secret_key(settings)
     chosen = choose_new_key(settings)
     with open_prepared(settings, say) as (complete, connection):
         change = Change(connection, COMMAND_LINE, get_auditor(connection, complete))

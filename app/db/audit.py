@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -78,12 +79,13 @@ class Auditor:
     def find_break(self, connection: Connection) -> int | None:
         """Return the sequence number of the first line that is not as it was written; None when all are."""
         expected, previous = 1, START
-        for line in _read_lines(connection):
-            stored, chained = bytes(line.pop("hash")), bytes(line.pop("previous_hash"))
-            right = hash_line(self._key, line, previous)
-            if line["sequence"] != expected or chained != previous or not hmac.compare_digest(stored, right):
-                return expected
-            expected, previous = expected + 1, stored
+        with closing(_read_lines(connection)) as lines:
+            for line in lines:
+                stored, chained = bytes(line.pop("hash")), bytes(line.pop("previous_hash"))
+                right = hash_line(self._key, line, previous)
+                if line["sequence"] != expected or chained != previous or not hmac.compare_digest(stored, right):
+                    return expected
+                expected, previous = expected + 1, stored
         return None
 
 
@@ -94,10 +96,12 @@ def hash_line(key: bytes, line: dict[str, Any], previous: bytes) -> bytes:
     return hmac.digest(key, previous + _encode(said), hashlib.sha256)
 
 
-def _read_lines(connection: Connection) -> Iterator[dict[str, Any]]:
-    lines = connection.execution_options(yield_per=1000).execute(select(audit_log).order_by(audit_log.c.sequence))
-    for line in lines.mappings():
-        yield dict(line)
+def _read_lines(connection: Connection) -> Generator[dict[str, Any], None, None]:
+    """Yield the lines in order, a part at a time."""
+    statement = select(audit_log).order_by(audit_log.c.sequence).execution_options(yield_per=1000)
+    with connection.execute(statement) as found:
+        for line in found.mappings():
+            yield dict(line)
 
 
 def _settle_numbers(value: Any) -> Any:

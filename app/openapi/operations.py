@@ -123,6 +123,7 @@ def build_parameters(path: str, row: Row) -> list[Json]:
         _ref("parameters", _PLACES[name]) if name in _PLACES else _identifier(name) for name in _PARAMETER.findall(path)
     ]
     headers = (ASKED if row.caches else ()) + ALWAYS
+    headers += ("IdempotencyKey",) if row.request is not None and row.request_type == "application/json" else ()
     headers += ANTHROPIC if row.dialect is Dialect.ANTHROPIC or row.tag == "Models" else ()
     return [*places, *(_ref("parameters", name) for name in (*row.query, *headers))]
 

@@ -7,6 +7,7 @@ from app.providers.exact_json import Fields, get_fields, is_fields
 from app.wire.usage import Usage
 
 _ABSURD = 10**12
+FAST = "fast"
 
 
 def read_count(value: object) -> int | None:
@@ -104,7 +105,8 @@ def read_anthropic_usage(raw: object) -> Usage | None:
     """Return the classes of a Messages usage; None when none was reported.
 
     Older providers give only the sum of written tokens: what the split does not explain counts as written for five
-    minutes, the default retention.
+    minutes, the default retention. Its fast mode
+    has prices of its own, as a service tier has, and is told as one.
     """
     if not is_fields(raw):
         return None
@@ -126,5 +128,5 @@ def read_anthropic_usage(raw: object) -> Usage | None:
         output_tokens=output - thinking,
         reasoning_tokens=thinking,
         web_searches=read_count(get_fields(raw, "server_tool_use").get("web_search_requests")) or 0,
-        service_tier=read_tier(raw.get("service_tier")),
+        service_tier=FAST if raw.get("speed") == FAST else read_tier(raw.get("service_tier")),
     )

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.access.budget_books import Books, build_ask
-from tests.access.budget_worker import KEYS, SHARED
+from tests.access.budget_worker import KEYS, LEASE_SECONDS, SHARED
 
 REPOSITORY = Path(__file__).parents[2]
 BUSY_SECONDS = 9.0
-KILL_EVERY_SECONDS = 0.8
+KILL_EVERY_SECONDS = 1.1
 FRESH = (
     "SET session_replication_role = replica; TRUNCATE budget_alerts, budget_slices, budget_counters, budgets, "
     "reservations, ledger, requests, usage_hourly, processes; SET session_replication_role = DEFAULT"
@@ -170,39 +170,46 @@ class Crowd:
         return [self.end(process) for process in self.processes]
 
 
+def keep_killing(crowd: Crowd, books: Books) -> None:
+    """Kill one after the other while they work, and have the last ones end."""
+    until = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < until:
+        time.sleep(KILL_EVERY_SECONDS * random.uniform(0.5, 1.5))
+        crowd.kill_one()
+        assert books.query(COUNTED_OVER) == []
+    assert crowd.stop() == ["", "", ""]
+
+
 def test_killed_processes_leave_nothing_and_nobody_overspends(database_url) -> None:
     """Three processes at the edge of shared budgets, one killed every moment: no overspend, no hold left, no deadlock.
 
     The amounts are such that the budgets run out long before the end.
     """
     books = Books(database_url)
-    tight = [books.budget("key", KEYS[0], 2), books.budget("tag", TAGS[0], 3, "month", soft_limit_usd=1)]
-    shared = books.budget("user", USER, 12, "quarter", rolling=True)
-    books.budget("model", "mock/echo", 1000, "day")
+    limits = {
+        books.budget("key", KEYS[0], "0.5"): Decimal("0.5"),
+        books.budget("tag", TAGS[0], 1, "month", soft_limit_usd="0.5"): Decimal(1),
+        books.budget("user", USER, 3, "quarter", rolling=True): Decimal(3),
+        books.budget("model", "mock/echo", 1000, "day"): Decimal(1000),
+    }
     crowd = Crowd(database_url, 3)
     try:
-        until = time.monotonic() + BUSY_SECONDS
-        while time.monotonic() < until:
-            time.sleep(KILL_EVERY_SECONDS * random.uniform(0.5, 1.5))
-            crowd.kill_one()
-            assert books.query(COUNTED_OVER) == []
-        complaints = crowd.stop()
+        keep_killing(crowd, books)
     finally:
         for process in crowd.processes:
             process.kill()
-    assert complaints == ["", "", ""]
-    time.sleep(1.2)
+    time.sleep(LEASE_SECONDS + 0.2)
     while books.reap():
         pass
     assert books.query("SELECT FROM reservations") == []
     assert books.query("SELECT FROM processes WHERE id <> %s", books.process) == []
     assert books.problems() == []
-    assert books.query(COUNTED_OVER) == []
-    for budget, limit in [*zip(tight, (2, 3), strict=True), (shared, 12)]:
+    for budget, limit in limits.items():
         counter = books.counter(budget)
         assert (counter["reserved_usd"], counter["overrun_usd"]) == (0, 0)
-        assert limit - Decimal("0.02") <= counter["spent_usd"] <= limit
+        assert counter["spent_usd"] <= limit
+        assert counter["spent_usd"] > limit - Decimal("0.02") or limit == 1000
+    assert len(books.query("SELECT FROM budget_alerts")) == 1
     books.query("SELECT pg_stat_force_next_flush()")
     assert books.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
-    assert len(books.query("SELECT FROM budget_alerts")) == 1
     books.connection.close()

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,23 @@ def test_putting_back_what_was_read_changes_nothing(
     assert put(admin, key, **{name: value for name, value in before.items() if name not in own}) == before
     lines = query(shared_gateway, "SELECT action FROM audit_log WHERE object_id = %s", key["id"])
     assert [line["action"] for line in lines] == ["api_key.create"]
+
+
+def test_no_key_outlives_its_user(shared_gateway: Gateway, admin: httpx.Client, make_user: Make) -> None:
+    """Keys that are made while their user is deleted are either refused or revoked with the others."""
+    user = make_user()
+
+    def make(number: int) -> httpx.Response:
+        headers = {"authorization": f"Bearer {shared_gateway.admin_key}"}
+        with shared_gateway.client(headers=headers) as client:
+            if number == 4:
+                return client.delete(f"/admin/users/{user['id']}")
+            return client.post("/admin/api-keys", json={"user_id": user["id"]})
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(make, range(12)))
+    assert {reply.status_code for reply in replies} <= {201, 204, 400}
+    assert admin.get("/admin/api-keys", params={"user_id": user["id"]}).json()["total"] == 0
+    for reply in replies:
+        if reply.status_code == 201:
+            assert ask(shared_gateway, reply.json()["key"]).status_code == 401

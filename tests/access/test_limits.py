@@ -122,9 +122,16 @@ def test_each_of_a_batch_has_its_own_wait(table) -> None:
     for _ in range(4):
         table.admit(ask(rpm=100, tpm=1000, tokens=10))
         table.age(10)
-    needy = ask(rpm=4, share=0.5), ask(rpm=4), ask(tpm=40, tokens=30), ask("key:b", rpm=0), ask(tpm=40, tokens=10)
+    table.admit(ask("key:b", tpm=1000, tokens=10))
+    needy = (
+        ask(rpm=4, share=0.5),
+        ask(rpm=4),
+        ask(tpm=40, tokens=30),
+        ask("key:b", tpm=10, tokens=5),
+        ask(tpm=40, tokens=9),
+    )
     waits = [row["wait_seconds"] for row in table.admit(*needy)]
-    assert waits == pytest.approx([40.5, 20.5, 40.5, float("inf"), 20.5], abs=0.5)
+    assert waits == pytest.approx([40.5, 20.5, 40.5, 60.5, 20.5], abs=0.5)
 
 
 @pytest.mark.parametrize("hopeless", [ask(rpm=0), ask(tpm=10, tokens=11), ask(max_parallel=0)])

@@ -284,6 +284,15 @@ def test_an_undeclared_route_is_closed_even_so(shared_gateway):
     assert find_policy("OPTIONS", "/v1/config/secret-door") is None
 
 
+def test_who_may_is_never_read_off_the_address():
+    """The code that decides reads neither the request's URL nor what proxies and clients say about host or path."""
+    for name in ("policy", "guards", "credentials", "directory", "rights"):
+        text = (ROOT / "app" / "access" / f"{name}.py").read_text().lower()
+        assert not re.search(
+            r"\.url\b|base_url|raw_path|root_path|forwarded|\bhost\b|original-url|rewrite-url", text
+        ), name
+
+
 def test_every_scope_and_class_is_real():
     """The table names only scopes that keys can have, and knows no class of traffic beside those of the gateway."""
     policies = [*(policy for _, _, policy in list_rules()), *TRAFFIC.values(), CALLS]

@@ -1,6 +1,7 @@
 """Users over HTTP: made, shown, changed, deleted, and what administrators are kept from."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +47,18 @@ def test_an_address_belongs_to_one(admin: httpx.Client, make_user: Make) -> None
     assert admin.put(f"/admin/users/{one['id']}", json={"email": one["email"].upper()}).status_code == 200
     assert admin.delete(f"/admin/users/{one['id']}").status_code == 204
     assert created(admin.post("/admin/users", json={"email": one["email"]}))["id"] != one["id"]
+
+
+def test_of_many_at_once_one_gets_the_address(shared_gateway: Gateway) -> None:
+    """Of several that want an address at the same moment one gets it, the others are told so, and nobody waits long."""
+    email = f"{fresh('race')}@example.org"
+
+    def make(_: int) -> int:
+        with shared_gateway.client(headers={"authorization": f"Bearer {shared_gateway.admin_key}"}) as client:
+            return client.post("/admin/users", json={"email": email}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(make, range(8))) == [201] + [409] * 7
 
 
 def test_a_deleted_users_keys_stop(

@@ -12,7 +12,7 @@ from app.analytics.reports import read_costs, read_savings, read_usage
 from app.analytics.request_reports import read_requests
 from tests.analytics.report_samples import DAYS, END, START, USERS, Viewer, asking, insert_calls, query, sum_hours
 
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 INPUT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens + input_audio_tokens"
 PLAIN = f"""
 SELECT {{fields}} count(*) AS total_requests, coalesce(sum({INPUT}), 0)::int AS input_tokens,

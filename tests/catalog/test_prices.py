@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from app.catalog.price_data import build_mock_rows
-from app.catalog.prices import PriceBook, PriceRow
+from app.catalog.prices import PriceBook, PriceRow, price_quantity, sum_lines
 from app.wire.usage import Usage
 
 
@@ -131,6 +131,90 @@ def test_the_exact_id_wins():
     assert book.find_cost("openai", "gpt-4o-2024-08-06", Usage(input_tokens=1)) == 2
     assert book.find_cost("openai", "gpt-4o-2024-05-13", Usage(input_tokens=1)) != 2
     assert book.find_cost("azure", "gpt-4o-2024-08-06", Usage(input_tokens=1)) == 3
+
+
+def test_an_admins_price_of_one_class_leaves_the_others():
+    """Where an admin priced one class of a name, its other classes are those of the model that the name means."""
+    rows = [
+        price("input_tokens", "1", provider="openai", model="gpt-4o"),
+        price("output_tokens", "2", provider="openai", model="gpt-4o"),
+        price("output_tokens@batch", "1", provider="openai", model="gpt-4o"),
+        price("input_tokens", "5", provider="openai", model="gpt-4o-2024-08-06", source="admin"),
+        price("input_tokens", "7", provider="openai", model="never-heard-of", source="admin"),
+        price("output_tokens", "8", provider="openai", model="*"),
+    ]
+    book, usage = PriceBook.build(rows), Usage(input_tokens=1, output_tokens=1)
+    assert book.find_cost("openai", "gpt-4o-2024-08-06", usage) == 7
+    assert book.find_cost("openai", "gpt-4o-2024-08-06", Usage(output_tokens=1, service_tier="batch")) == 1
+    assert book.find_cost("openai", "never-heard-of", usage) == 15
+
+
+def test_a_providers_own_name_comes_first():
+    """What admins set for a provider by its name in the configuration comes before what holds for its vendor."""
+    rows = [
+        price("input_tokens", "1", provider="openai-compatible", model="*", source="admin"),
+        price("input_tokens", "2", provider="mine", model="m", source="admin"),
+        price("input_tokens", "3", provider="mine", model="*", source="admin"),
+        price("input_tokens", "4", provider="groq", model="m"),
+        price("input_tokens", "5", provider="openai-compatible", model="n"),
+    ]
+    book, one = PriceBook.build(rows), Usage(input_tokens=1)
+    expected = {("mine", "m"): 2, ("mine", "x"): 3, ("mine", "n"): 5, ("other", "m"): 1, ("groq", "m"): 1}
+    for (name, model), usd in expected.items():
+        assert book.find_cost("openai-compatible", model, one, name=name) == usd, (name, model)
+
+
+def test_prices_hold_in_their_time():
+    """A call is priced by what held when it came; before and after that, by what held then, or not at all."""
+    rows = [
+        price("input_tokens", "1", valid_until=100.0),
+        price("input_tokens", "2", valid_from=100.0, valid_until=200.0),
+        price("input_tokens", "3", valid_from=300.0),
+        price("input_tokens", "9", valid_from=120.0, valid_until=130.0, source="admin"),
+    ]
+    book = PriceBook.build(rows)
+    asked = {-1e12: 1, 99.999: 1, 100.0: 2, 120.0: 9, 130.0: 2, 200.0: None, 299.9: None, 300.0: 3, 1e12: 3}
+    for at, usd in asked.items():
+        assert book.find_cost("acme", "m", Usage(input_tokens=1), at=at) == usd, at
+    assert book.find_cost("acme", "m", Usage(input_tokens=1)) == 3
+    assert book.list_models("acme") == ["m"]
+    assert PriceBook.build(rows[:2]).list_models("acme") == []
+
+
+def test_lines_say_how_the_cost_comes_about():
+    """Each class that was used has a line with its quantity, price, factor and amount; the cost is their sum."""
+    rows = [price("input_tokens", "0.1"), price("output_tokens", "0.2"), price("requests", "3")]
+    lines = PriceBook.build(rows).find_lines(
+        "acme", "m", Usage(input_tokens=7, output_tokens=2), factor=Decimal("0.935")
+    )
+    assert [(line.token_class, line.quantity, line.usd_per_unit, line.factor, line.amount_usd) for line in lines] == [
+        ("requests", 1, 3, Decimal("0.935"), Decimal("2.805")),
+        ("input_tokens", 7, Decimal("0.1"), Decimal("0.935"), Decimal("0.6545")),
+        ("output_tokens", 2, Decimal("0.2"), Decimal("0.935"), Decimal("0.374")),
+    ]
+    assert sum_lines(lines) == Decimal("3.8335")
+
+
+def test_amounts_are_rounded_to_what_is_stored():
+    """Every line is rounded to fifteen decimals, half to even, and no size of a number makes it fail."""
+    assert price_quantity(1, Decimal("0.000000000000005"), Decimal("0.5")) == Decimal("0.000000000000002")
+    assert price_quantity(3, Decimal("0.000000000000005"), Decimal("0.5")) == Decimal("0.000000000000008")
+    huge = price_quantity(10**12, Decimal("999999.999999999999999"), Decimal(101))
+    assert huge == Decimal("100999999.999999999999899") * 10**12
+
+
+def test_rows_that_charge_a_call_can_be_listed():
+    """The rows by which a model is charged are those that find_lines takes."""
+    rows = [
+        price("input_tokens", "1"),
+        price("input_tokens", "9", source="admin"),
+        price("output_tokens", "2"),
+        price("output_tokens", "3", start=100),
+        price("output_tokens@flex", "1"),
+    ]
+    found = PriceBook.build(rows).list_rows("acme", "m")
+    assert found == [rows[1], rows[2], rows[3], rows[4]]
+    assert PriceBook.build(rows).list_rows("acme", "other") == []
 
 
 def test_a_providers_price_for_any_model():

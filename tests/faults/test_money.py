@@ -25,13 +25,9 @@ ADMIN = "rk-admin-for-tests-of-money"
 CLIENTS = 64
 CALLS_PAID = 300
 OUTPUT_TOKENS = 100
-BUSY_SECONDS = 12.0
-KILL_EVERY_SECONDS = 1.5
+LONGEST_SECONDS = 90.0
 BACK_WITHIN_SECONDS = 60.0
-PROMPT = "What does it cost?"
-# The mock's own rules and prices: four characters are a token, three more a message; 1 and 2 dollars a million.
-INPUT_TOKENS = -(-len(PROMPT) // 4) + 3
-CALL_USD = (INPUT_TOKENS * Decimal(1) + OUTPUT_TOKENS * Decimal(2)) / 1_000_000
+PROMPT = "[[mock delay_ms=300]] What does it cost?"
 BODY = {
     "model": f"upstream/tokens-{OUTPUT_TOKENS}",
     "messages": [{"role": "user", "content": PROMPT}],
@@ -85,11 +81,17 @@ def make_key(served: Served, **fields: object) -> str:
         return made.json()["key"]
 
 
-async def spend(url: str, key: str, until: float, seen: Counter[int]) -> None:
-    """Call as often as it goes, over a connection after the other, until the money is gone or the time is."""
+def find_price(served: Served) -> Decimal:
+    """Return what one call costs, by the gateway's own word."""
+    answer = served.client(served.keys[0]).post("/v1/chat/completions", json=BODY, timeout=30)
+    return Decimal(answer.headers["x-relay-cost-usd"])
+
+
+async def spend(url: str, key: str, over: asyncio.Event, seen: Counter[int]) -> None:
+    """Call as often as it goes, until all is over."""
     headers = {"authorization": f"Bearer {key}", "x-aihub-cache": "bypass"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        while time.monotonic() < until:
+        while not over.is_set():
             try:
                 async with session.post(f"{url}/v1/chat/completions", json=BODY) as answer:
                     await answer.read()
@@ -98,19 +100,23 @@ async def spend(url: str, key: str, until: float, seen: Counter[int]) -> None:
                 seen[0] += 1
                 await asyncio.sleep(0.05)
             else:
-                await asyncio.sleep(0.2 if answer.status == 402 else 0)
+                await asyncio.sleep(0.2 if answer.status == 402 else 0.02)
 
 
-async def kill_now_and_then(served: Served, until: float) -> int:
-    """Kill a random one of the gateway's processes every other moment; the gateway starts another."""
-    killed = 0
-    while time.monotonic() < until:
-        await asyncio.sleep(KILL_EVERY_SECONDS * random.uniform(0.5, 1.5))
-        workers = find_children(served.process.pid)
-        if workers:
-            os.kill(random.choice(workers), signal.SIGKILL)
-            killed += 1
-    return killed
+async def disturb(served: Served, kills: int, over: asyncio.Event, seen: Counter[int]) -> None:
+    """Kill random ones of the gateway's processes; when the money is gone after that, all is over."""
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            for _ in range(kills):
+                await asyncio.sleep(random.uniform(0.3, 1.5))
+                while len(workers := find_children(served.process.pid)) < 2:
+                    await asyncio.sleep(0.1)
+                os.kill(random.choice(workers), signal.SIGKILL)
+            refused = seen[402]
+            while seen[402] < refused + CLIENTS:
+                await asyncio.sleep(0.1)
+    finally:
+        over.set()
 
 
 def read_one(database_url: str, statement: str) -> tuple[object, ...]:
@@ -129,36 +135,38 @@ async def wait_until_free(database_url: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("kills", [False, True], ids=["in peace", "under kill -9"])
-async def test_nobody_spends_more_than_the_budget(served: Served, database_url: str, upstream: str, kills: bool):
+@pytest.mark.parametrize("kills", [0, 5], ids=["in peace", "under kill -9"])
+async def test_nobody_spends_more_than_the_budget(served: Served, database_url: str, upstream: str, kills: int):
     """64 clients over three processes at a budget's edge: not a cent more, by the ledger and by the provider's count.
 
     The provider's own count of what it answered is within the budget, even of calls whose process was killed; after
     at most a minute nothing is held, and ledger, counters and requests agree.
     """
-    budget = CALL_USD * CALLS_PAID
+    call_usd = find_price(served)
+    httpx.post(f"{upstream}/mock/reset", trust_env=False)
+    budget = call_usd * CALLS_PAID
     key = make_key(served, budget_usd=float(budget))
     seen: Counter[int] = Counter()
-    until = time.monotonic() + BUSY_SECONDS
-    clients = [spend(served.url, key, until, seen) for _ in range(CLIENTS)]
-    killing = kill_now_and_then(served, until) if kills else asyncio.sleep(0, 0)
-    *_, killed = await asyncio.gather(*clients, killing)
+    over = asyncio.Event()
+    clients = [spend(served.url, key, over, seen) for _ in range(CLIENTS)]
+    await asyncio.gather(*clients, disturb(served, kills, over, seen))
     seconds = await wait_until_free(database_url)
     with psycopg.connect(database_url) as connection:
         problems = connection.execute(CHECK).fetchall()
-    ledger = read_one(database_url, "SELECT coalesce(sum(amount_usd), 0) FROM ledger")[0]
+    ledger = read_one(database_url, "SELECT sum(l.amount_usd) FROM ledger l JOIN budgets b ON l.api_key_id::text = b.ref")[0]
+    dead = read_one(database_url, "SELECT count(*) FROM requests WHERE error_type = 'gateway_aborted'")[0]
     spent, reserved, overrun = read_one(
         database_url, "SELECT spent_usd, reserved_usd, overrun_usd FROM budget_counters"
     )
     calls = httpx.get(f"{upstream}/mock/stats", trust_env=False).json()["requests"]
     note(
-        f"answers {dict(seen)}, {killed} killed; the provider answered {calls} of {CALLS_PAID}, the ledger says "
-        f"{ledger} of {budget} USD; everything free after {seconds:.1f} s"
+        f"answers {dict(seen)}, {kills} killed; the provider answered {calls} of {CALLS_PAID}, the ledger says "
+        f"{ledger} of {budget} USD, {dead} calls died; everything free after {seconds:.1f} s"
     )
     assert problems == []
     assert (reserved, overrun) == (0, 0)
     assert spent == ledger <= budget
-    assert calls * CALL_USD <= budget
+    assert calls * call_usd <= budget
     assert set(seen) <= {0, 200, 402, 502, 503}
     assert seen[402] > 0
-    assert calls >= CALLS_PAID * (0.5 if kills else 0.95)
+    assert calls >= CALLS_PAID * (0.3 if kills else 0.95)

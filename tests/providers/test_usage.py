@@ -108,6 +108,14 @@ OPENAI = {
     "negative": ({"prompt_tokens": -1, "completion_tokens": -1}, None),
 }
 ANTHROPIC = {
+    "fast mode": (
+        {"input_tokens": 5, "output_tokens": 3, "service_tier": "standard", "speed": "fast"},
+        Usage(input_tokens=5, output_tokens=3, service_tier="fast"),
+    ),
+    "standard speed": (
+        {"input_tokens": 5, "output_tokens": 3, "service_tier": "batch", "speed": "standard"},
+        Usage(input_tokens=5, output_tokens=3, service_tier="batch"),
+    ),
     "split": (
         {
             "input_tokens": 10,

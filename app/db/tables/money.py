@@ -137,7 +137,7 @@ reservations = Table(
 )
 
 # The sums of the events of a scope ("key:…", "user:…", "team:…", "model:…") in the window, and when the last one was
-# added; the row is the lock.
+# added; the row is the lock. There are no events up to `pruned_to`: who reads them need not pass over deleted ones.
 rate_windows = Table(
     "rate_windows",
     metadata,
@@ -145,6 +145,7 @@ rate_windows = Table(
     Column("requests", BigInteger, nullable=False, server_default=NOTHING),
     Column("tokens", BigInteger, nullable=False, server_default=NOTHING),
     Column("last_at", INSTANT),
+    Column("pruned_to", INSTANT, nullable=False, server_default=text("'-infinity'")),
 )
 
 rate_events = Table(

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.access.budgets import Budgets
 from app.access.directory import Directory
 from app.access.guards import check_declared, enforce_policy
+from app.access.limits import RateLimiter
 from app.access.processes import ProcessLease
 from app.access.store import ADMIN_EMAIL, ADMIN_HASH, find_admin, list_changed_keys, load_admin_hash
 from app.access.types import Caller
@@ -91,6 +92,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         watch = await open_watch(settings, keys, directory, catalog, shared, stack)
         parts = Parts(
             budgets=budgets,
+            limiter=open_limiter(settings, process, stack),
             directory=directory,
             catalog=catalog,
             cache=await open_cache(settings, stack),
@@ -156,7 +158,7 @@ async def open_watch(
     async def load_access(connection: Connection, since: int) -> None:
         given = await keys.load_pepper(connection, directory, settings.admin_key)
         admin_id = await find_admin(connection, ADMIN_EMAIL)
-        admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes)
+        admin = Caller(user_id=admin_id, key_id=None, admin=True, scope=admin_id.bytes, label="admin key")
         directory.load_admin(admin, given or await load_admin_hash(connection, ADMIN_HASH))
         directory.load(await list_changed_keys(connection, since), everything=since == 0)
 
@@ -197,6 +199,13 @@ def open_idempotent(settings: Settings, process: ProcessLease, stack: AsyncExitS
     calls = IdempotentCalls(get_database_url(settings), process.id)
     stack.push_async_callback(calls.close)
     return calls
+
+
+def open_limiter(settings: Settings, process: ProcessLease, stack: AsyncExitStack) -> RateLimiter:
+    """Return the rate limits, which tell of the calls that ended when they close."""
+    limiter = RateLimiter(get_database_url(settings), process.id)
+    stack.push_async_callback(limiter.close)
+    return limiter
 
 
 async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:

@@ -12,8 +12,8 @@ from app.catalog.types import ConfigDocument, ProviderConfig
 from app.db.audit import COMMAND_LINE, Auditor
 from app.db.control import Change
 from app.db.engine import open_blocking_engine
-from app.db.keyring import Keyring, Wrapper
-from app.db.keyring_store import name_process, provide_keyring
+from app.db.keyring import Keyring, KeyringError, Wrapper
+from app.db.keyring_store import FollowedKeyring, name_process, provide_keyring
 from app.db.tables import audit_log, secrets
 from app.errors import UnavailableError
 from app.process_keys import ProcessKeys
@@ -131,3 +131,23 @@ def test_a_process_that_was_left_behind_seals_nothing(connection: Connection) ->
     finish(change(connection), NEW)
     with pytest.raises(UnavailableError, match="restarted"):
         keys.open_vault(connection)
+
+
+@pytest.mark.anyio
+async def test_a_process_that_was_left_behind_goes_on(connection: Connection, database_url: str) -> None:
+    """What a running process once opened it keeps when its secret key is forgotten; one that never could does not."""
+    connection.commit()
+    old, stranger = FollowedKeyring(OLD), FollowedKeyring(THIRD)
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as hot:
+        first = await old.load(hot)
+        rotate(change(connection), OLD, NEW)
+        connection.commit()
+        both = await old.load(hot)
+        assert both.vault_keys[1:] == first.vault_keys
+        finish(change(connection), NEW)
+        connection.commit()
+        assert await old.load(hot) == both
+        assert old.find_now(connection) is None
+        assert (await FollowedKeyring(NEW).load(hot)).vault_keys == both.vault_keys[:1]
+        with pytest.raises(KeyringError, match="another secret key"):
+            await stranger.load(hot)

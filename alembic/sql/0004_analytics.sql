@@ -1,3 +1,6 @@
+-- Until now nobody told tokens of images apart: where the use is known, none were counted as such.
+UPDATE requests SET input_image_tokens = 0, output_image_tokens = 0 WHERE input_tokens IS NOT NULL;
+
 -- What is on record already is summed by the hour once; from now on every transaction that inserts adds its own.
 INSERT INTO usage_hourly (
     hour, user_id, api_key_id, team_id, organization_id, provider, model, endpoint, cache_status, status_code, requests,

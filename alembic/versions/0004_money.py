@@ -215,9 +215,11 @@ def upgrade() -> None:
     sa.Column('cache_write_5m_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('cache_write_1h_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('input_audio_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('input_image_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('output_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('reasoning_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('output_audio_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('output_image_tokens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('web_searches', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('unknown_usage', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('estimated_cost', sa.Numeric(precision=24, scale=15), server_default=sa.text('0'), nullable=False),
@@ -305,6 +307,8 @@ def upgrade() -> None:
     op.create_foreign_key(op.f('fk_api_keys_team_id'), 'api_keys', 'teams', ['team_id'], ['id'])
     op.add_column('requests', sa.Column('team_id', sa.UUID(), nullable=True))
     op.add_column('requests', sa.Column('organization_id', sa.UUID(), nullable=True))
+    op.add_column('requests', sa.Column('input_image_tokens', sa.BigInteger(), nullable=True))
+    op.add_column('requests', sa.Column('output_image_tokens', sa.BigInteger(), nullable=True))
     op.create_index('ix_requests_optimized', 'requests', ['request_time'], unique=False, postgresql_where=sa.text("optimizations_applied <> '[]'::jsonb"))
     op.add_column('users', sa.Column('organization_id', sa.UUID(), nullable=True))
     op.add_column('users', sa.Column('models', postgresql.ARRAY(sa.Text()), nullable=True))
@@ -336,6 +340,8 @@ def downgrade() -> None:
     op.drop_column('users', 'models')
     op.drop_column('users', 'organization_id')
     op.drop_index('ix_requests_optimized', table_name='requests')
+    op.drop_column('requests', 'output_image_tokens')
+    op.drop_column('requests', 'input_image_tokens')
     op.drop_column('requests', 'organization_id')
     op.drop_column('requests', 'team_id')
     op.drop_constraint(op.f('fk_api_keys_team_id'), 'api_keys', type_='foreignkey')

@@ -66,10 +66,13 @@ class Budgets:
         """Read who and what has a budget."""
         self._budgeted = await list_budgeted(connection)
 
+    @property
+    def there_are_any(self) -> bool:
+        """Whether anybody or anything has a budget."""
+        return bool(self._budgeted)
+
     def find_scopes(self, candidates: Iterable[tuple[str, str]]) -> Scopes:
         """Return those of the scopes that have a budget, in order."""
-        if not self._budgeted:
-            return ()
         return tuple(sorted(self._budgeted.intersection(candidates)))
 
     async def start(self) -> None:

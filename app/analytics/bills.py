@@ -31,8 +31,9 @@ _INPUT_CLASSES = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
     "input_audio_tokens",
+    "input_image_tokens",
 )
-_OUTPUT_CLASSES = ("output_tokens", "reasoning_tokens", "output_audio_tokens")
+_OUTPUT_CLASSES = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 
 
 class Costs(NamedTuple):

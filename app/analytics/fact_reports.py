@@ -45,8 +45,9 @@ INPUT_TOKENS = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
     "input_audio_tokens",
+    "input_image_tokens",
 )
-OUTPUT_TOKENS = ("output_tokens", "reasoning_tokens", "output_audio_tokens")
+OUTPUT_TOKENS = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 COUNTS = (*INPUT_TOKENS, *OUTPUT_TOKENS, "web_searches")
 COSTS = ("estimated_cost", "saved_cost")
 UNKNOWN = ("unknown_usage", "unknown_cost", "unknown_saving")

@@ -70,9 +70,11 @@ class UsageNumbers(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_5m_tokens: int
     cache_write_1h_tokens: int
     input_audio_tokens: int
+    input_image_tokens: int
     visible_output_tokens: int
     reasoning_tokens: int
     output_audio_tokens: int
+    output_image_tokens: int
     web_searches: int
 
 
@@ -236,8 +238,10 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_5m_tokens: int | None
     cache_write_1h_tokens: int | None
     input_audio_tokens: int | None
+    input_image_tokens: int | None
     reasoning_tokens: int | None
     output_audio_tokens: int | None
+    output_image_tokens: int | None
     web_searches: int | None
     service_tier: str | None
     estimated_cost: Decimal | None

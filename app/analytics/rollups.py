@@ -35,9 +35,11 @@ class HourlySums(msgspec.Struct, frozen=True):
     cache_write_5m_tokens: int
     cache_write_1h_tokens: int
     input_audio_tokens: int
+    input_image_tokens: int
     output_tokens: int
     reasoning_tokens: int
     output_audio_tokens: int
+    output_image_tokens: int
     web_searches: int
     unknown_usage: int
     estimated_cost: Decimal

@@ -95,9 +95,11 @@ def list_counts(usage: Usage) -> tuple[int, ...]:
         usage.cache_write_5m_tokens,
         usage.cache_write_1h_tokens,
         usage.input_audio_tokens,
+        usage.input_image_tokens,
         usage.output_tokens,
         usage.reasoning_tokens,
         usage.output_audio_tokens,
+        usage.output_image_tokens,
         usage.web_searches,
     )
 
@@ -125,9 +127,11 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("cache_write_5m_tokens", "int8"),
     ("cache_write_1h_tokens", "int8"),
     ("input_audio_tokens", "int8"),
+    ("input_image_tokens", "int8"),
     ("output_tokens", "int8"),
     ("reasoning_tokens", "int8"),
     ("output_audio_tokens", "int8"),
+    ("output_image_tokens", "int8"),
     ("web_searches", "int8"),
     ("service_tier", "text"),
     ("estimated_cost", "numeric"),
@@ -148,7 +152,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("request_bytes", "int8"),
     ("response_bytes", "int8"),
 )
-_NO_COUNTS = (None,) * 9
+_NO_COUNTS = (None,) * 11
 
 
 def build_values(priced: PricedRow) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ fewer a token only where somebody writes in long runs of rare characters.
 """
 
 _INPUT = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
-_OUTPUT = ("output_tokens", "reasoning_tokens", "output_audio_tokens")
+_OUTPUT = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,9 +23,11 @@ _PRICE_KEYS: dict[str, tuple[str, ...]] = {
     "cache_write_5m_tokens": ("cache_write_5m_mtok", "cache_write_mtok", "input_mtok"),
     "cache_write_1h_tokens": ("cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
     "input_audio_tokens": ("input_audio_mtok", "input_mtok"),
+    "input_image_tokens": ("input_image_mtok", "input_mtok"),
     "output_tokens": ("output_mtok",),
     "reasoning_tokens": ("output_reasoning_mtok", "output_mtok"),
     "output_audio_tokens": ("output_audio_mtok", "output_mtok"),
+    "output_image_tokens": ("output_image_mtok", "output_mtok"),
     "web_searches": ("web_searches_kcount",),
     PER_REQUEST: ("requests_kcount",),
 }
@@ -46,9 +48,11 @@ _MOCK_USD_PER_MILLION = {
     "cache_write_5m_tokens": Decimal("1.25"),
     "cache_write_1h_tokens": Decimal("2.00"),
     "input_audio_tokens": Decimal("4.00"),
+    "input_image_tokens": Decimal("1.00"),
     "output_tokens": Decimal("2.00"),
     "reasoning_tokens": Decimal("2.00"),
     "output_audio_tokens": Decimal("8.00"),
+    "output_image_tokens": Decimal("8.00"),
     "web_searches": Decimal(10_000),
 }
 

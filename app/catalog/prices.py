@@ -21,9 +21,11 @@ INPUT_CLASSES = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
     "input_audio_tokens",
+    "input_image_tokens",
 )
 _INPUT = frozenset(INPUT_CLASSES)
-USAGE_CLASSES = (*INPUT_CLASSES, "output_tokens", "reasoning_tokens", "output_audio_tokens", "web_searches")
+OUTPUT_CLASSES = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
+USAGE_CLASSES = (*INPUT_CLASSES, *OUTPUT_CLASSES, "web_searches")
 PER_REQUEST = "requests"
 """The class of a fixed price that some models ask for each reply beside its tokens."""
 

@@ -17,8 +17,9 @@ from app.wire.usage import Usage
 # stand for an unknown price or an unknown use says nothing.
 RATED = text("""
 SELECT r.id, r.request_time, r.provider, r.model, r.estimated_cost, r.service_tier, r.input_tokens,
-       r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.input_audio_tokens, r.output_tokens,
-       r.reasoning_tokens, r.output_audio_tokens, r.web_searches,
+       r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.input_audio_tokens,
+       r.input_image_tokens, r.output_tokens,
+       r.reasoning_tokens, r.output_audio_tokens, r.output_image_tokens, r.web_searches,
        coalesce(posted.booked_at, r.request_time) AS booked_at, posted.classes, posted.amounts, posted.factor
 FROM (
     SELECT * FROM requests

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 from litestar.types import Receive, Send
 
+from app.access.limit_rules import LIMIT_HEADERS
 from app.errors import Dialect, RelayError, write_error, write_error_event
 from app.gateway.trace import Trace
 from app.wire.http import Headers
@@ -52,6 +53,7 @@ class Exchange:
         self.trace = trace
         self.dialect = Dialect.OPENAI
         self.headers: Headers = []
+        self.limit_headers: Headers = []
         self.started = False
         self.gone = False
         self.capture: Captures | None = None
@@ -87,6 +89,8 @@ class Exchange:
         """Send the status and the header lines as they are given."""
         self.started = True
         self.trace.first_byte()
+        if self.limit_headers:  # the caller's limits, in place of those that the provider has for us
+            lines = [*(line for line in lines if not line[0].startswith(LIMIT_HEADERS)), *self.limit_headers]
         if self.capture is not None:
             self.capture.begin(status, lines)
         if not self.gone:

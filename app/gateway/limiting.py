@@ -1,51 +1,48 @@
 """The rate limits of a call: what it asks for, what its client is told, and what it used in the end."""
 
-from app.access.limit_rules import LIMIT_HEADERS, build_asking, counts_tokens, write_limit_headers
-from app.access.limit_types import Admission, LimitReachedError
-from app.access.limits import RateLimiter
+from app.access.limit_rules import build_asking, counts_tokens, write_limit_headers
+from app.access.limit_types import LimitReachedError
 from app.access.types import Limit
 from app.catalog.output_limits import find_output_limit
 from app.catalog.tokens import count_inputs
 from app.catalog.types import LimitsConfig
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
+from app.gateway.parts import Parts
 from app.gateway.plan import Plan
 from app.gateway.trace import Trace
-from app.wire.http import Headers
 from app.wire.usage import Usage
 
 USUAL_OUTPUT_TOKENS = 1024
 """What an answer is counted for when the call does not bound it, until it is known; few answers are longer."""
 
 
-async def admit_call(
-    call: Call, chosen: Plan, exchange: Exchange, limiter: RateLimiter, config: LimitsConfig
-) -> Admission | None:
-    """Return the admission of a call, to be finished whatever becomes of it; None when nothing limits it.
+async def admit_call(call: Call, chosen: Plan, exchange: Exchange, parts: Parts) -> None:
+    """Admit a call, if anything limits it; `finish_call` ends what this begins, whatever becomes of the call.
 
     The client is told how its limits stand. Raises LimitReachedError or UnavailableError.
     """
-    caller = call.caller
+    caller, config = call.caller, parts.catalog.current.limits
     model_limits = find_model_limits(call.fields.model, chosen, config)
     if not caller.limits and not model_limits:
-        return None
+        return
     tokens = await count_tokens(call, chosen) if counts_tokens((*caller.limits, *model_limits)) else 0
     asking = build_asking(caller.limits, model_limits, tokens, caller.priority, config.interactive_share)
     if asking is None:
-        return None
+        return
     try:
-        admission = await limiter.admit(asking)
+        admission = await parts.limiter.admit(asking)
     except LimitReachedError as error:
-        error.headers += tuple(write_limit_headers(error.standing, exchange.dialect))
+        exchange.limit_headers = write_limit_headers(error.standing, exchange.dialect)
         raise
-    exchange.headers += write_limit_headers(admission.standing, exchange.dialect)
-    return admission
+    exchange.trace.admission = admission
+    exchange.limit_headers = write_limit_headers(admission.standing, exchange.dialect)
 
 
-def finish_call(admission: Admission | None, trace: Trace, limiter: RateLimiter) -> None:
+def finish_call(trace: Trace, parts: Parts) -> None:
     """Note what a call used. It stays counted as a request; tokens that no provider worked for are given back."""
-    if admission is not None:
-        limiter.finish(admission, find_used_tokens(trace))
+    if trace.admission is not None:
+        parts.limiter.finish(trace.admission, find_used_tokens(trace))
 
 
 def find_used_tokens(trace: Trace) -> int | None:
@@ -65,9 +62,11 @@ def sum_tokens(usage: Usage) -> int:
         + usage.cache_write_5m_tokens
         + usage.cache_write_1h_tokens
         + usage.input_audio_tokens
+        + usage.input_image_tokens
         + usage.output_tokens
         + usage.reasoning_tokens
         + usage.output_audio_tokens
+        + usage.output_image_tokens
     )
 
 
@@ -100,8 +99,3 @@ async def count_tokens(call: Call, chosen: Plan) -> int:
         tokens = output.tokens if output.source == "call" else min(output.tokens, USUAL_OUTPUT_TOKENS)
         most = max(most, count.tokens + tokens * output.answers)
     return most
-
-
-def without_limits(headers: Headers) -> Headers:
-    """Return a provider's header lines less those of its own limits, for clients that are told of ours."""
-    return [line for line in headers if not line[0].startswith(LIMIT_HEADERS)]

@@ -74,6 +74,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_budgets(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -> Scopes:
     """Return what has a budget among whom and what a call concerns; empty for most calls, at once."""
+    if not parts.budgets.there_are_any:
+        return ()
     return parts.budgets.find_scopes(list_scopes(call, ways.list_all(), exchange.trace.row.tags or ()))
 
 

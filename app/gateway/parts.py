@@ -4,6 +4,7 @@ import msgspec
 
 from app.access.budgets import Budgets
 from app.access.directory import Directory
+from app.access.limits import RateLimiter
 from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
@@ -21,9 +22,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     cache: ExactCache
     flights: Flights
-    idempotent: IdempotentCalls
     upstream: Upstream
     recorder: Recorder
     budgets: Budgets
+    limiter: RateLimiter
+    idempotent: IdempotentCalls
     routing: Routing
     settings: Settings

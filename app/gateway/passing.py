@@ -12,6 +12,7 @@ from app.gateway.body import drain, inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
 from app.gateway.idempotency import repeat
+from app.gateway.limiting import admit_call
 from app.gateway.money import Ways, hold_money
 from app.gateway.outgoing import build_outgoing
 from app.gateway.parts import Parts
@@ -30,11 +31,14 @@ async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> 
     uploads = has_body(call) and b"json" not in call.sent.content_type.lower()
     if has_body(call) and not uploads:
         call = await read_json(call, exchange, parts)
-    target = choose(call, exchange, parts.catalog.current).targets[0]
+    chosen = choose(call, exchange, parts.catalog.current)
+    target = chosen.targets[0]
     if call.caller.models is not None and call.fields.model is None and call.method not in READING:
         raise ForbiddenError("This API key may only call its models, and this path names none.")
     if call.method not in READING and not uploads and await repeat(call, exchange, parts.idempotent):
         return
+    if call.method not in READING:
+        await admit_call(call, chosen, exchange, parts)
     await hold_money(call, Ways([target], {}), exchange, parts)
     exchange.set_header(b"x-relay-attempts", b"1")
     key = parts.routing.keys.find(target.provider.name, target.provider.api_keys, time.monotonic())

@@ -9,6 +9,7 @@ from app.gateway.call import Call
 from app.gateway.exchange import STREAM_HEADERS, Exchange
 from app.gateway.headers import find_own_credential
 from app.gateway.idempotency import repeat
+from app.gateway.limiting import admit_call
 from app.gateway.money import Ways, hold_money
 from app.gateway.options import find_patience
 from app.gateway.parts import Parts
@@ -32,6 +33,7 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
     chosen = choose(call, exchange, snapshot)
     if await repeat(call, exchange, parts.idempotent):
         return
+    await admit_call(call, chosen, exchange, parts)
     policy = decide_caching(call, snapshot.cache)
     exchange.note_cache_status(policy.status)
     if not policy.active:

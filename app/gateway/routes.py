@@ -13,6 +13,7 @@ from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import JSON, Exchange
+from app.gateway.limiting import finish_call
 from app.gateway.models import ModelLists, answer_models
 from app.gateway.options import (
     Sent,
@@ -59,12 +60,13 @@ class Gateway:
             await self._answer_always(scope, exchange)
         finally:
             exchange.unwatch()
-            if exchange.capture is not None:
-                await exchange.capture.break_off()
             if exchange.gone:
                 trace.leave()
+            finish_call(trace, self.parts)
             if trace.wanted:
                 self.parts.recorder.record(trace.close(exchange.sent_bytes))
+            if exchange.capture is not None:
+                await exchange.capture.break_off()
 
     async def _answer_always(self, scope: HTTPScope, exchange: Exchange) -> None:
         """Answer, if only with an error. A client that left is not an error."""

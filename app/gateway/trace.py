@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+from app.access.limit_types import Admission
 from app.analytics.types import RequestRow
 from app.errors import RelayError
 from app.wire.ids import make_uuid7
@@ -30,6 +31,7 @@ class Trace:
         self.wanted = True
         self.owing = False
         self.estimate_usage: EstimateUsage | None = None
+        self.admission: Admission | None = None
         self._owed_before = False
         self._sent_at: float | None = None
         self._first_byte_at: float | None = None

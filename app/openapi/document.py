@@ -21,6 +21,7 @@ REFUSALS = {
 }
 SCHEMAS = "#/components/schemas/"
 METHODS = ("get", "head", "post", "put", "patch", "delete")
+READING = ("get", "head")
 FOR_KEYS = ("401", "403", "500", "503")
 
 
@@ -70,14 +71,14 @@ def complete(operation: Json, method: str) -> Json:
         done["summary"] = summary.rstrip(".")
     if rest.strip():
         done["description"] = rest.strip()
-    for status in list_refusals(done, public=public):
+    for status in list_refusals(done, public=public, writes=method not in READING):
         done["responses"][status] = {"$ref": f"#/components/responses/Control{status}"}
     if method == "head":
         done["responses"] = {status: _without_body(answer) for status, answer in done["responses"].items()}
     return done
 
 
-def list_refusals(operation: Json, *, public: bool) -> list[str]:
+def list_refusals(operation: Json, *, public: bool, writes: bool) -> list[str]:
     """Return the error statuses that a control operation may answer with besides those it declares itself.
 
     The framework's own 400 has a shape that we never send, so it is replaced.
@@ -88,7 +89,7 @@ def list_refusals(operation: Json, *, public: bool) -> list[str]:
     if body or parameters:
         wanted.add("400")
     if any(parameter.get("in") == "path" for parameter in parameters):
-        wanted.add("404")
+        wanted |= {"404", "409"} if writes else {"404"}
     if body:
         wanted |= {"409", "413"}
     return sorted(status for status in wanted if status == "400" or status not in operation["responses"])

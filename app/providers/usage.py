@@ -32,8 +32,9 @@ def read_tier(value: object) -> str | None:
 def read_openai_usage(raw: object, *, tier: object = None, web_searches: int = 0) -> Usage | None:
     """Return the classes of a chat, completion, embedding or Responses usage; None when none was reported.
 
-    Cached, written and audio tokens are parts of the input, reasoning and audio parts of the output; parts that add up
-    to more than their whole are cut to it. xAI reports reasoning beside the output: then the total shows it.
+    Tokens that were cached or written, of sound and of images are parts of the input, those of reasoning, of sound and
+    of images parts of the output; parts that add up to more than their whole are cut to it. xAI reports reasoning
+    beside the output: then the total shows it.
     """
     if not is_fields(raw):
         return None
@@ -44,17 +45,19 @@ def read_openai_usage(raw: object, *, tier: object = None, web_searches: int = 0
         return None
     if output is None:
         output = max(total - prompt, 0) if total is not None else 0
-    cached, written, written_long, audio = _read_input_parts(raw, prompt)
-    visible, reasoning, spoken = _read_output_parts(raw, output, prompt, total)
+    cached, written, written_long, audio, images = _read_input_parts(raw, prompt)
+    visible, reasoning, spoken, drawn = _read_output_parts(raw, output, prompt, total)
     return Usage(
-        input_tokens=prompt - cached - written - written_long - audio,
+        input_tokens=prompt - cached - written - written_long - audio - images,
         cache_read_tokens=cached,
         cache_write_5m_tokens=written,
         cache_write_1h_tokens=written_long,
         input_audio_tokens=audio,
+        input_image_tokens=images,
         output_tokens=visible,
         reasoning_tokens=reasoning,
         output_audio_tokens=spoken,
+        output_image_tokens=drawn,
         web_searches=web_searches,
         service_tier=read_tier(tier) or read_tier(raw.get("service_tier")),
     )
@@ -72,41 +75,41 @@ def _read_prompt(raw: Fields, total: int | None, output: int | None) -> int | No
     return None
 
 
-def _read_input_parts(raw: Fields, prompt: int) -> tuple[int, int, int, int]:
-    """Return cached, written (short and long retention) and audio tokens, together at most `prompt`."""
+def _read_input_parts(raw: Fields, prompt: int) -> list[int]:
+    """Return cached, written (short and long retention), audio and image tokens, together at most `prompt`."""
     details = get_fields(raw, "prompt_tokens_details") or get_fields(raw, "input_tokens_details")
     cached = _first(details.get("cached_tokens"), raw.get("prompt_cache_hit_tokens"), raw.get("cached_tokens"))
     written = _first(details.get("cache_write_tokens")) or 0
     long = _first(get_fields(details, "cache_write_tokens_details").get("ttl_12h_tokens")) or 0
-    audio = _first(details.get("audio_tokens")) or 0
+    audio, images = (read_count(details.get(name)) or 0 for name in ("audio_tokens", "image_tokens"))
     long = min(long, written)
-    return _cut_to(prompt, cached or 0, written - long, long, audio)
+    return _cut_to(prompt, cached or 0, written - long, long, audio, images)
 
 
-def _cut_to(whole: int, *parts: int) -> tuple[int, int, int, int]:
+def _cut_to(whole: int, *parts: int) -> list[int]:
     kept: list[int] = []
     for part in parts:
         kept.append(min(part, whole))
         whole -= kept[-1]
-    return kept[0], kept[1], kept[2], kept[3]
+    return kept
 
 
-def _read_output_parts(raw: Fields, output: int, prompt: int, total: int | None) -> tuple[int, int, int]:
-    """Return the visible, reasoning and audio tokens of the output."""
+def _read_output_parts(raw: Fields, output: int, prompt: int, total: int | None) -> tuple[int, int, int, int]:
+    """Return the visible, reasoning, audio and image tokens of the output."""
     details = get_fields(raw, "completion_tokens_details") or get_fields(raw, "output_tokens_details")
     reasoning = _first(details.get("reasoning_tokens"), raw.get("reasoning_tokens")) or 0
     if reasoning and (total == prompt + output + reasoning or reasoning > output):
         output += reasoning
-    reasoning, spoken, _, _ = _cut_to(output, reasoning, read_count(details.get("audio_tokens")) or 0, 0, 0)
-    return output - reasoning - spoken, reasoning, spoken
+    audio, images = (read_count(details.get(name)) or 0 for name in ("audio_tokens", "image_tokens"))
+    reasoning, spoken, drawn = _cut_to(output, reasoning, audio, images)
+    return output - reasoning - spoken - drawn, reasoning, spoken, drawn
 
 
 def read_anthropic_usage(raw: object) -> Usage | None:
     """Return the classes of a Messages usage; None when none was reported.
 
     Older providers give only the sum of written tokens: what the split does not explain counts as written for five
-    minutes, the default retention. Its fast mode
-    has prices of its own, as a service tier has, and is told as one.
+    minutes, the default retention. The fast mode has prices of its own, as a service tier has, and counts as one.
     """
     if not is_fields(raw):
         return None

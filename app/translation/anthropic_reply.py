@@ -139,10 +139,10 @@ def write_usage(usage: Usage | None, tier: str | None = None) -> Fields:
         return {"input_tokens": 0, "output_tokens": 0}
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
     counts: Fields = {
-        "input_tokens": usage.input_tokens + usage.input_audio_tokens,
+        "input_tokens": usage.input_tokens + usage.input_audio_tokens + usage.input_image_tokens,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": usage.cache_read_tokens,
-        "output_tokens": usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens,
+        "output_tokens": usage.total_output_tokens,
     }
     if written:
         counts["cache_creation"] = {

@@ -11,6 +11,7 @@ from app.wire.chat import ChatReply, Choice, Event, Failed, Finish, Json, ToolUs
 from app.wire.ids import make_uuid7
 from app.wire.usage import Usage
 
+SOUND, IMAGE = "AUDIO", "IMAGE"
 _BROKEN = {
     "MALFORMED_FUNCTION_CALL",
     "MALFORMED_RESPONSE",
@@ -159,22 +160,34 @@ def read_usage(raw: object) -> Usage | None:
     elif total == prompt + tools + output:
         output -= min(thoughts, output)
     cached = min(read_count(raw.get("cachedContentTokenCount")) or 0, prompt)
-    heard = max(_count_sound(raw, "promptTokensDetails") - _count_sound(raw, "cacheTokensDetails"), 0)
-    heard, spoken = min(heard, prompt - cached), min(_count_sound(raw, "candidatesTokensDetails"), output)
+    heard, seen = _count_fresh(raw, prompt - cached)
+    spoken = min(_count_kind(raw, "candidatesTokensDetails", SOUND), output)
+    drawn = min(_count_kind(raw, "candidatesTokensDetails", IMAGE), output - spoken)
     return Usage(
-        input_tokens=prompt - cached - heard + tools,
+        input_tokens=prompt - cached - heard - seen + tools,
         cache_read_tokens=cached,
         input_audio_tokens=heard,
-        output_tokens=output - spoken,
+        input_image_tokens=seen,
+        output_tokens=output - spoken - drawn,
         reasoning_tokens=thoughts,
         output_audio_tokens=spoken,
+        output_image_tokens=drawn,
         service_tier=read_tier(raw.get("serviceTier")),
     )
 
 
-def _count_sound(raw: Fields, key: str) -> int:
+def _count_fresh(raw: Fields, fresh: int) -> tuple[int, int]:
+    """Return how many of the tokens that no cache gave are sound, and how many are images."""
+    given, cached = "promptTokensDetails", "cacheTokensDetails"
+    heard = max(_count_kind(raw, given, SOUND) - _count_kind(raw, cached, SOUND), 0)
+    seen = max(_count_kind(raw, given, IMAGE) - _count_kind(raw, cached, IMAGE), 0)
+    heard = min(heard, fresh)
+    return heard, min(seen, fresh - heard)
+
+
+def _count_kind(raw: Fields, key: str, kind: str) -> int:
     details = [detail for detail in as_list(raw.get(key)) or [] if is_fields(detail)]
-    return sum(read_count(detail.get("tokenCount")) or 0 for detail in details if detail.get("modality") == "AUDIO")
+    return sum(read_count(detail.get("tokenCount")) or 0 for detail in details if detail.get("modality") == kind)
 
 
 def read_logprobs(raw: object) -> Json | None:

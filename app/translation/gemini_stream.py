@@ -2,8 +2,6 @@
 
 import time
 
-import msgspec
-
 from app.errors import UpstreamFailure
 from app.providers.exact_json import Fields, get_index, get_items, is_fields
 from app.providers.sse import EventBuffer, read_event, split_events
@@ -72,7 +70,7 @@ class GeminiReader:
     def _build_start(self, name: str, fields: Fields) -> Start:
         known = self._usage
         if known is not None:
-            known = msgspec.structs.replace(known, output_tokens=0, reasoning_tokens=0, output_audio_tokens=0)
+            known = known.without_output()
         return Start(id=name, model=read_model(fields), created=int(time.time()), usage=known)
 
     def _read_candidate(self, pieces: Pieces, candidate: Fields) -> list[Event]:

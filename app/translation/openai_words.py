@@ -33,8 +33,8 @@ def write_finish(finish: Finish, call: ChatCall, *, refused: bool) -> str:
 def write_usage(usage: Usage) -> Fields:
     """Return the token counts: cached, written and reasoning tokens are parts of the sums."""
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    prompt = usage.input_tokens + usage.cache_read_tokens + written + usage.input_audio_tokens
-    completion = usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens
+    prompt = usage.total_input_tokens
+    completion = usage.total_output_tokens
     details: Fields = {"cached_tokens": usage.cache_read_tokens, "audio_tokens": usage.input_audio_tokens}
     if written:
         details["cache_write_tokens"] = written

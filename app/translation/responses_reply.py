@@ -112,8 +112,8 @@ def _build_usage(usage: Usage | None) -> Fields | None:
     if usage is None:
         return None
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    given = usage.input_tokens + usage.cache_read_tokens + written + usage.input_audio_tokens
-    made = usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens
+    given = usage.total_input_tokens
+    made = usage.total_output_tokens
     return {
         "input_tokens": given,
         "input_tokens_details": {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": written},

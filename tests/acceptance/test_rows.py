@@ -22,7 +22,7 @@ from tests.acceptance.support import (
 CHAT = "/v1/chat/completions"
 COUNTS = [
     "input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "input_audio_tokens",
-    "output_tokens", "reasoning_tokens", "output_audio_tokens",
+    "input_image_tokens", "output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens",
 ]  # fmt: skip
 
 

@@ -88,33 +88,21 @@ class Books:
         ask = build_ask(names, wanted, minimum, **values)
         return ask, self.reserve(ask)[0]
 
-    def book(
-        self,
-        names: dict[str, Any],
-        amount: object,
-        *,
-        ask: Ask | None = None,
-        booked_at: float | None = None,
-        request_id: UUID | None = None,
-    ) -> UUID:
+    def book(self, names: dict[str, Any], amount: object, **values: Any) -> UUID:
         """Record a request that cost `amount`, as the recorder does, and return its id."""
-        now = time.time()
-        entry = {
-            **NOBODY,
-            **names,
-            "request_id": request_id or uuid4(),
-            "request_time": now if booked_at is None else booked_at,
-            "booked_at": now if booked_at is None else booked_at,
-            "reservation_id": ask and ask.id,
-            "amount": Decimal(str(amount)),
-        }
+        entry = build_entry(names, amount, **values)
+        self.book_all(entry)
+        return entry["request_id"]
+
+    def book_all(self, *entries: dict[str, Any]) -> None:
+        """Record requests in one transaction, as the recorder does."""
         with self.connection.transaction():
             self.connection.execute("SELECT relaycore_begin_posting()")
-            self.connection.execute(REQUEST, entry)
-            if entry["amount"]:
-                self.connection.execute(LINE, entry)
-            self.connection.execute("SELECT relaycore_settle(%s)", (json.dumps([entry], default=str),))
-        return entry["request_id"]
+            for entry in entries:
+                self.connection.execute(REQUEST, entry)
+                if entry["amount"]:
+                    self.connection.execute(LINE, entry)
+            self.connection.execute("SELECT relaycore_settle(%s)", (json.dumps(entries, default=str),))
 
     def adjust(self, request_id: UUID, amount: object) -> None:
         """Correct what a request cost by `amount`."""
@@ -144,8 +132,9 @@ class Books:
         with self.connection.transaction():
             self.connection.execute("SET LOCAL session_replication_role = replica")
             for table, columns in PAST.items():
-                moved = ", ".join(f"{name} = {name} - make_interval(days => %(days)s)" for name in columns)
-                self.connection.execute(f"UPDATE {table} SET {moved}", {"days": days})
+                for step in (days + FAR_DAYS, -FAR_DAYS):  # at once, rows would take the places of each other
+                    moved = ", ".join(f"{name} = {name} - make_interval(days => %(days)s)" for name in columns)
+                    self.connection.execute(f"UPDATE {table} SET {moved}", {"days": step})
             self.connection.execute(
                 "UPDATE reservations SET period_starts = "
                 "ARRAY(SELECT s - make_interval(days => %s) FROM unnest(period_starts) s)",
@@ -153,6 +142,7 @@ class Books:
             )
 
 
+FAR_DAYS = 10_000
 PAST = {
     "ledger": ("booked_at",),
     "budgets": ("created_at",),
@@ -160,6 +150,27 @@ PAST = {
     "budget_slices": ("slice_start",),
     "reservations": ("reserved_at",),
 }
+
+
+def build_entry(
+    names: dict[str, Any],
+    amount: object,
+    *,
+    ask: Ask | None = None,
+    booked_at: float | None = None,
+    request_id: UUID | None = None,
+) -> dict[str, Any]:
+    """Return what is booked of a request that cost `amount`."""
+    at = time.time() if booked_at is None else booked_at
+    return {
+        **NOBODY,
+        **names,
+        "request_id": request_id or uuid4(),
+        "request_time": at,
+        "booked_at": at,
+        "reservation_id": ask and ask.id,
+        "amount": Decimal(str(amount)),
+    }
 
 
 def build_ask(

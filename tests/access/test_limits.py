@@ -44,7 +44,7 @@ class Table:
         """Have everything happened `seconds` earlier."""
         by = timedelta(seconds=seconds)
         self.connection.execute("UPDATE rate_events SET at = at - %s", (by,))
-        self.connection.execute("UPDATE rate_windows SET last_at = last_at - %s", (by,))
+        self.connection.execute("UPDATE rate_windows SET last_at = last_at - %s, pruned_to = pruned_to - %s", (by, by))
         self.connection.execute("UPDATE processes SET lease_until = lease_until - %s", (by,))
 
     def find(self, query: str, *values: object) -> list[tuple]:

@@ -26,7 +26,7 @@ INSERT = """
 INSERT INTO requests
     (id, request_time, response_time, request_id, user_id, api_key_id, provider, model, endpoint, status_code,
      error_type, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, input_audio_tokens,
-     output_tokens, reasoning_tokens, output_audio_tokens, web_searches, estimated_cost, saved_cost, cache_status,
+     input_image_tokens, output_tokens, reasoning_tokens, output_audio_tokens, output_image_tokens, web_searches, estimated_cost, saved_cost, cache_status,
      cache_key, optimizations_applied, latency, tags)
 SELECT gen_random_uuid(), at, at, 'req-' || i,
     CASE WHEN i %% 3 < 2 THEN lpad((1 + i %% 3)::text, 32, '0')::uuid END,
@@ -34,7 +34,8 @@ SELECT gen_random_uuid(), at, at, 'req-' || i,
     (ARRAY['openai', 'anthropic', NULL])[1 + i %% 5 / 2],
     (ARRAY['Model-b', 'model-a', NULL, 'model-é'])[1 + i %% 4],
     (ARRAY['chat', 'messages'])[1 + i %% 2], status, CASE WHEN status >= 400 THEN 'upstream_error' END,
-    tokens, tokens, tokens * 2, tokens * 0 + 1, tokens * 0, tokens * 3, tokens * 0 + 5, tokens * 0, tokens %% 2,
+    tokens, tokens, tokens * 2, tokens * 0 + 1, tokens * 0, tokens * 0 + 4, tokens * 3, tokens * 0 + 5, tokens * 0,
+    tokens * 0 + 6, tokens %% 2,
     CASE WHEN i %% 8 = 0 THEN NULL WHEN hit THEN 0 ELSE i * 0.000000000000001 END,
     CASE WHEN hit AND i %% 3 = 0 THEN i * 0.000001 END,
     CASE WHEN i %% 40 = 9 THEN 'semantic-hit' WHEN hit THEN 'hit' ELSE 'miss' END,

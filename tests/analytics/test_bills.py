@@ -85,7 +85,7 @@ def test_every_token_class_is_charged_at_the_ceiling():
     priced = {line.token_class: line.usd_per_unit for line in bill.lines}
     assert set(priced) == set(counts) - {"web_searches"}
     assert {name: price for name, price in priced.items() if price == CEILING.output_usd} == dict.fromkeys(
-        ("output_tokens", "reasoning_tokens", "output_audio_tokens"), CEILING.output_usd
+        ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens"), CEILING.output_usd
     )
 
 

@@ -4,6 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from sqlalchemy import Select, text
@@ -17,7 +18,7 @@ from app.analytics.report_times import Span
 from app.analytics.reports import measure_costs, measure_savings, measure_usage
 from app.analytics.request_reports import select_requests, select_total
 from app.db.engine import open_blocking_engine
-from tests.analytics.report_samples import END, START, build_query
+from tests.analytics.report_samples import END, START, build_query, insert_calls
 
 FILTERS = ["", "provider=a&model=b&status=4xx&endpoint=chat&cache_status=hit", "tag=t", f"user_id={UUID(int=1)}"]
 EDGE = "start=2026-03-01T00:30:00Z&end=2026-03-03T10:20:30Z"
@@ -39,29 +40,81 @@ def explain(module_database_url):
     engine.dispose()
 
 
-@pytest.mark.parametrize(("shape", "condition"), itertools.product(SHAPES, FILTERS))
+@pytest.mark.parametrize(("shape", "condition"), list(itertools.product(SHAPES, FILTERS)))
 @pytest.mark.parametrize("span", ["", EDGE])
 def test_sums(explain, shape, condition, span):
-    """Each report has a plan for every group, filter and kind of range."""
+    """Each report has a plan for every group, filter and kind of range; single calls are read only where they must."""
     query = build_query("&".join(filter(None, [shape, condition, span])))
     for measure in (measure_usage, measure_costs, measure_savings):
         plan = explain(select_groups(query, measure))
-        by_call = "tag" in shape or "tag" in condition
-        assert ("usage_hourly" in plan) is (not by_call or "group_by" in shape and "tag=" not in condition)
+        assert ("usage_hourly" in plan) is (query.tag is None)
+        assert (" requests" in plan) is bool(span or query.tag or "tag" in query.groups)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_next_page_of_sums(explain, shape):
-    """The place where a page ended is compared with what it is compared to, NULL included."""
+@pytest.mark.parametrize("shape", SHAPES[1:])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_later_pages_of_sums(explain, shape, unknown):
+    """The place where a page ended can be compared with, unknown names included."""
     query = build_query(shape)
-    for place in (None, "x"):
-        values = {"bucket": START, "status": 200, "user": None, "api_key": UUID(int=1), "team": None}
-        values["organization"] = UUID(int=3)
-        bucket = (START,) if query.bucket else ()
-        after = bucket + tuple(values.get(group, place) for group in query.groups)
-        if after:
-            explain(select_groups(query.__replace__(after=after) if hasattr(query, "__replace__") else _after(query, after), measure_usage))
+    typed = {"status": 200, "user": UUID(int=1), "api_key": UUID(int=2), "team": None, "organization": UUID(int=3)}
+    place = tuple(None if unknown and group != "status" else typed.get(group, "x") for group in query.groups)
+    place = ((START,) if query.bucket else ()) + place
+    later = msgspec.structs.replace(query, after=place)
+    explain(select_groups(later, measure_usage))
+    if shape in LEDGER:
+        explain(select_classes(later, place))
+    explain(select_optimizations(later, place))
 
 
-def _after(query, after):
-    return build_query("")
+@pytest.mark.parametrize(("shape", "condition"), list(itertools.product(SHAPES, FILTERS)))
+def test_details(explain, shape, condition):
+    """Costs by token class and savings by name have a plan."""
+    query = build_query("&".join(filter(None, [shape, condition])))
+    if shape in LEDGER and "endpoint" not in condition:
+        explain(select_classes(query, None))
+    explain(select_optimizations(query, None))
+
+
+def test_the_few_calls_that_were_optimized_have_an_index(database_url):
+    """What optimizations did is found without reading all calls: a partial index has those that were optimized."""
+    insert_calls(database_url, 20_000)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE requests SET optimizations_applied = '[]' WHERE latency > 3")
+        connection.execute("ANALYZE requests")
+        found = "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%optimizations_applied%'"
+        names = [name for (name,) in connection.execute(found)]
+        made = select_optimizations(build_query("group_by=model"), None).compile(
+            dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}
+        )
+        plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN {made}".encode()))
+    assert any(name in plan for name in names)
+
+
+@pytest.mark.parametrize("condition", [*FILTERS, EDGE])
+@pytest.mark.parametrize("after", [None, (START, UUID(int=5))])
+def test_calls(explain, condition, after):
+    """The list of calls goes down an index by time, and leaves out the days behind the cursor."""
+    query = msgspec.structs.replace(build_query(condition), after=after)
+    plan = explain(select_requests(query))
+    assert "request_time" in plan
+    assert "Seq Scan" not in plan
+    explain(select_total(query))
+
+
+@pytest.mark.parametrize("condition", FILTERS)
+def test_what_is_kept(explain, condition):
+    """So do the queries for what is past its retention."""
+    span = Span(START, END)
+    explain(select_oldest(span))
+    explain(select_rolled_count(build_query(condition), [span, Span(END, END + timedelta(hours=1))]))
+
+
+def test_days_outside_of_the_range_are_not_read(explain, module_database_url):
+    """A list of calls touches the days of its range alone, the default partition aside."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    partitions = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'requests'::regclass"
+    with psycopg.connect(module_database_url) as connection:
+        names = {name for (name,) in connection.execute(partitions)}
+    days = f"start={today:%Y-%m-%d}&end={today + timedelta(days=1):%Y-%m-%d}"
+    plan = explain(select_requests(build_query(days)))
+    assert {name for name in names if f" {name}" in plan} == {f"requests_p{today:%Y%m%d}"}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalog.price_data import build_catalogue_rows
-from app.catalog.prices import INPUT_CLASSES, USAGE_CLASSES, PriceBook, PriceRow, sum_lines
+from app.catalog.prices import USAGE_CLASSES, PriceBook, PriceRow, sum_lines
 from app.wire.money import SMALLEST_USD
 from app.wire.usage import Usage
 
@@ -97,6 +97,8 @@ SAMPLE = [
     ("openai", "gpt-5.2", ("", "flex", "priority")),
     ("openai", "gpt-4.1", ("", "flex", "priority", "fast")),
     ("openai", "gpt-4o-audio-preview", ("",)),
+    ("openai", "gpt-image-1", ("",)),
+    ("google", "gemini-2.5-flash-image", ("",)),
     ("anthropic", "claude-sonnet-4-5", ("", "batch")),
     ("anthropic", "claude-opus-4-8", ("", "fast")),
     ("google", "gemini-2.5-pro", ("", "batch")),
@@ -115,11 +117,12 @@ def convert(usage):
     return CatalogueUsage(
         **counts
         | {
-            "input_tokens": sum(getattr(usage, name) for name in INPUT_CLASSES),
-            "output_tokens": usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens,
+            "input_tokens": usage.total_input_tokens,
+            "output_tokens": usage.total_output_tokens,
             "cache_write_tokens": writes,
             "output_reasoning_tokens": counts.pop("reasoning_tokens"),
             "cache_audio_read_tokens": 0,
+            "cache_image_read_tokens": 0,
         }
     )
 

@@ -161,7 +161,7 @@ def test_only_the_difference_is_posted_and_only_once(engine):
 def test_what_was_not_priced_gets_its_lines(engine):
     """A call without a cost gets full lines, also when the price is zero, and counts as known from then on."""
     load(engine, {})
-    request_id = record(engine, cost=None)
+    request_id = record(engine, cost=None, at=datetime.now(UTC))
     assert rerate(engine).unpriced == 1
     correct(engine, "input_tokens", "0")
     correct(engine, "output_tokens", "0")
@@ -215,7 +215,7 @@ def test_prices_are_those_of_when_the_call_was_booked(engine):
 
 
 def test_a_cost_in_one_sum_is_split_only_when_it_changes(engine):
-    """Calls of before there was a ledger have one line; it stays while it is right, else it gives way to the classes."""
+    """Calls of before there was a ledger have one line, which gives way to the classes when it is not right."""
     request_id = record(engine, cost=Decimal(7), lines={"total": Decimal(7)})
     assert rerate(engine).corrected == 0
     correct(engine, "output_tokens", "3")

@@ -17,6 +17,7 @@ from tests.db.conftest import find_processes, wait_until
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from app.cli import main; main()")
 READY = re.compile(r"RelayCore is ready at (\S+)")
+ADMIN = "rk-admin-for-tests-of-faults"
 MADE_KEY = re.compile(r"^  (rk-\S+)$", re.MULTILINE)
 
 
@@ -151,3 +152,16 @@ def count_fds(pid: int | str = "self") -> int:
 def chat(text: str, model: str = "mock/echo", **fields: object) -> dict[str, object]:
     """Return the body of a chat completion."""
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def make_key(served: Served, **fields: object) -> str:
+    """Return a key of a new user, made as an administrator does."""
+    with httpx.Client(
+        base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, timeout=30, trust_env=False
+    ) as admin:
+        user = admin.post(
+            "/admin/users", json={"email": f"{os.urandom(6).hex()}@example.org", "name": "", "role": "user"}
+        )
+        made = admin.post("/admin/api-keys", json={"user_id": user.json()["id"], "name": "edge", **fields})
+        made.raise_for_status()
+        return made.json()["key"]

@@ -4,24 +4,19 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import aiohttp
 import httpx
 import psycopg
 import pytest
 
-from tests.faults.serving import REPOSITORY, Served, find_children, note
+from tests.faults.serving import Served, find_children, make_key, note
 
 pytestmark = pytest.mark.anyio
 
-ADMIN = "rk-admin-for-tests-of-money"
 CLIENTS = 64
 CALLS_PAID = 300
 OUTPUT_TOKENS = 100
@@ -35,50 +30,6 @@ BODY = {
 }
 
 CHECK = "SELECT problem, detail FROM relaycore_ledger_check()"
-
-
-@pytest.fixture
-def upstream() -> Iterator[str]:
-    """A provider that outlives the gateway's processes, and counts what it answered."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.mock"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-@pytest.fixture
-def served(serve: Callable[..., Served], database_url: str, upstream: str, folder: Path) -> Served:
-    """Three gateway processes on one database."""
-    (folder / "relaycore.config.yaml").write_text(
-        f"providers:\n  upstream:\n    type: mock\n    base_url: {upstream}/v1\n    api_key: any\n"
-    )
-    return serve(
-        "serve",
-        "--port",
-        "0",
-        "--workers",
-        "3",
-        DATABASE_URL=database_url,
-        RELAYCORE_SECRET_KEY="s" * 32,
-        RELAYCORE_ADMIN_KEY=ADMIN,
-    ).wait_until_ready()
-
-
-def make_key(served: Served, **fields: object) -> str:
-    """Return a key of a new user, made as an administrator does."""
-    with httpx.Client(
-        base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, timeout=30, trust_env=False
-    ) as admin:
-        user = admin.post(
-            "/admin/users", json={"email": f"{os.urandom(6).hex()}@example.org", "name": "", "role": "user"}
-        )
-        made = admin.post("/admin/api-keys", json={"user_id": user.json()["id"], "name": "edge", **fields})
-        made.raise_for_status()
-        return made.json()["key"]
 
 
 def find_price(served: Served) -> Decimal:
@@ -113,7 +64,7 @@ async def disturb(served: Served, kills: int, over: asyncio.Event, seen: Counter
                     await asyncio.sleep(0.1)
                 os.kill(random.choice(workers), signal.SIGKILL)
             refused = seen[402]
-            while seen[402] < refused + CLIENTS:
+            while seen[402] < refused + 10 * CLIENTS:
                 await asyncio.sleep(0.1)
     finally:
         over.set()
@@ -153,7 +104,9 @@ async def test_nobody_spends_more_than_the_budget(served: Served, database_url: 
     seconds = await wait_until_free(database_url)
     with psycopg.connect(database_url) as connection:
         problems = connection.execute(CHECK).fetchall()
-    ledger = read_one(database_url, "SELECT sum(l.amount_usd) FROM ledger l JOIN budgets b ON l.api_key_id::text = b.ref")[0]
+    ledger = read_one(
+        database_url, "SELECT sum(l.amount_usd) FROM ledger l JOIN budgets b ON l.api_key_id::text = b.ref"
+    )[0]
     dead = read_one(database_url, "SELECT count(*) FROM requests WHERE error_type = 'gateway_aborted'")[0]
     spent, reserved, overrun = read_one(
         database_url, "SELECT spent_usd, reserved_usd, overrun_usd FROM budget_counters"

@@ -20,7 +20,8 @@ OPEN, ANTHRO = Dialect.OPENAI, Dialect.ANTHROPIC
     ["host", "connection", "content-length", "accept-encoding", "authorization", "x-api-key", "api-key", "cookie",
      "x-goog-api-key", "x-relay-api-key", "x-relay-new", "x-aihub-cache", "x-stainless-os", "x-forwarded-for", "via",
      "traceparent", "x-request-id", "x-real-ip", "forwarded", "sec-ch-ua", "proxy-authorization", "expect", "te",
-     "transfer-encoding", "content-encoding", "x-litellm-tags", "x-claude-code-session-id", "origin", "idempotency-key"],
+     "transfer-encoding", "content-encoding", "x-litellm-tags", "idempotency-key", "origin",
+     "x-claude-code-session-id"],
 )  # fmt: skip
 def test_what_stays(name):
     """Ours, the connection's and what tells about our users does not go up; asking twice says the same."""

@@ -1,29 +1,19 @@
 """What a call asks of the limits, and what it used in the end."""
 
-import json
-from uuid import UUID
+import time
 
 import msgspec
+import psycopg
 import pytest
 
-from app.access.limit_types import LimitReachedError
-from app.access.limits import RateLimiter
-from app.access.types import Caller, Limit
+from app.access.types import Limit
 from app.catalog.types import LimitConfig, LimitsConfig
 from app.errors import Dialect
-from app.gateway.exchange import Exchange
-from app.gateway.limiting import (
-    admit_call,
-    count_tokens,
-    find_model_limits,
-    find_used_tokens,
-    finish_call,
-    without_limits,
-)
+from app.gateway.limiting import count_tokens, find_model_limits, find_used_tokens
 from app.gateway.plan import Plan, Target
 from app.gateway.trace import Trace
 from app.wire.usage import Usage
-from tests.gateway.builders import ANTHROPIC, NOBODY, OPENAI, build_call
+from tests.gateway.builders import ANTHROPIC, OPENAI, build_call
 
 pytestmark = pytest.mark.anyio
 
@@ -116,57 +106,44 @@ def test_tokens_are_those_that_a_provider_worked_for(trace, tokens) -> None:
     assert find_used_tokens(trace) == tokens
 
 
-def test_a_providers_own_limits_are_left_out() -> None:
-    """Only the lines about limits go, whichever dialect's; when to try again stays."""
-    kept = [(b"retry-after", b"3"), (b"content-type", b"x")]
-    theirs = [(b"x-ratelimit-limit-requests", b"1"), (b"anthropic-ratelimit-tokens-reset", b"2")]
-    assert without_limits([*theirs, *kept]) == kept
+QUESTION = {"model": "mock/echo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100}
 
 
-@pytest.fixture
-async def limiter(database_url):
-    limiter = RateLimiter(database_url, UUID(int=1))
-    yield limiter
-    await limiter.close()
+def test_a_limited_call_from_end_to_end(gateway) -> None:
+    """The client sees how its limits stand, and a refusal says the same with the wait."""
+    gateway.configure(limits={"models": {"mock/echo": {"rpm": 2, "tpm": 5000}}})
+    bypass = {"x-aihub-cache": "bypass"}
+    with gateway.client(headers=bypass) as client:
+        first = client.post("/v1/chat/completions", json=QUESTION)
+        assert (first.status_code, first.headers["x-ratelimit-limit-requests"]) == (200, "2")
+        assert first.headers["x-ratelimit-remaining-requests"] == "1"
+        assert 4800 < int(first.headers["x-ratelimit-remaining-tokens"]) < 4900
+        assert client.post("/v1/messages", json=QUESTION).headers["anthropic-ratelimit-requests-remaining"] == "0"
+        refused = client.post("/v1/chat/completions", json=QUESTION)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 55 < int(refused.headers["retry-after"]) <= 61
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        told = client.post("/v1/messages", json=QUESTION)
+        assert (told.status_code, told.json()["error"]["type"]) == (429, "rate_limit_error")
+        assert told.headers["anthropic-ratelimit-requests-limit"] == "2"
 
 
-async def never() -> dict:
-    raise AssertionError("nothing is received here")
+def test_a_hit_gives_its_tokens_back_and_stays_a_request(gateway) -> None:
+    """An answer from the cache counts as a request without tokens."""
+    gateway.configure(limits={"models": {"mock/echo": {"rpm": 10, "tpm": 5000}}})
+    with gateway.client() as client:
+        client.post("/v1/chat/completions", json=QUESTION)
+        assert client.post("/v1/chat/completions", json=QUESTION).headers["x-aihub-cache-status"] == "hit"
+        time.sleep(0.1)
+        third = client.post("/v1/chat/completions", json=QUESTION)
+    assert third.headers["x-ratelimit-remaining-requests"] == "7"
+    assert 4800 < int(third.headers["x-ratelimit-remaining-tokens"]) < 5000 - 100
 
 
-async def ignore(message: object) -> None:
-    del message
-
-
-def caller(*limits: Limit) -> Caller:
-    return Caller(user_id=NOBODY, key_id=None, admin=False, scope=b"s", limits=limits)
-
-
-async def test_a_call_without_limits_reaches_no_database() -> None:
-    """Where nothing is limited a database that is away is not even noticed."""
-    away = RateLimiter("postgresql://nobody@127.0.0.1:1/nothing", UUID(int=1))
-    call = build_call(caller=caller(Limit(scope="key:a")))
-    assert await admit_call(call, PLAN, Exchange(never, ignore, Trace()), away, LimitsConfig()) is None
-    assert await admit_call(build_call(), PLAN, Exchange(never, ignore, Trace()), away, limits_of("x", rpm=0)) is None
-    finish_call(None, Trace(), away)
-
-
-async def test_a_limited_call_from_end_to_end(limiter) -> None:
-    """The client sees how its limits stand, a refusal carries the same lines, and what was not used is given back."""
-    limit = Limit(scope="key:a", tpm=150)
-    body = json.dumps({"model": "gpt-4o", "messages": [], "max_tokens": 100}).encode()
-    call = build_call(body=body, caller=caller(limit))
-    config = limits_of("gpt-4o", rpm=10)
-    exchange = Exchange(never, ignore, Trace())
-    admission = await admit_call(call, PLAN, exchange, limiter, config)
-    told = dict(exchange.headers)
-    assert told[b"x-ratelimit-limit-requests"] == b"10"
-    assert told[b"x-ratelimit-limit-tokens"] == b"150"
-    assert int(told[b"x-ratelimit-remaining-tokens"]) <= 50
-    with pytest.raises(LimitReachedError) as caught:
-        await admit_call(call, PLAN, Exchange(never, ignore, Trace()), limiter, config)
-    refused = dict(caught.value.headers)
-    assert refused[b"x-ratelimit-remaining-requests"] == b"9"
-    assert int(refused[b"retry-after"]) > 0
-    finish_call(admission, Trace(), limiter)
-    assert await admit_call(call, PLAN, Exchange(never, ignore, Trace()), limiter, config)
+def test_what_is_not_limited_is_not_told(gateway) -> None:
+    """Without a limit a call is answered without our headers, and leaves nothing in the database."""
+    with gateway.client() as client:
+        answer = client.post("/v1/chat/completions", json=QUESTION)
+    assert answer.status_code == 200
+    with psycopg.connect(gateway.database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM rate_windows").fetchone() == (0,)

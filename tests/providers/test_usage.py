@@ -29,6 +29,15 @@ OPENAI = {
             output_audio_tokens=5,
         ),
     ),
+    "images": (
+        {
+            "input_tokens": 250,
+            "output_tokens": 4200,
+            "input_tokens_details": {"text_tokens": 50, "image_tokens": 200},
+            "output_tokens_details": {"text_tokens": 40, "image_tokens": 4160},
+        },
+        Usage(input_tokens=50, input_image_tokens=200, output_tokens=40, output_image_tokens=4160),
+    ),
     "responses": (
         {
             "input_tokens": 100,

@@ -280,6 +280,35 @@ def test_log_probabilities_are_in_openai_form() -> None:
                 input_tokens=3, cache_read_tokens=4, input_audio_tokens=3, output_audio_tokens=6, service_tier="flex"
             ),
         ),
+        (
+            {
+                "promptTokenCount": 600,
+                "cachedContentTokenCount": 10,
+                "candidatesTokenCount": 1300,
+                "promptTokensDetails": [
+                    {"modality": "IMAGE", "tokenCount": 516},
+                    {"modality": "TEXT", "tokenCount": 84},
+                ],
+                "cacheTokensDetails": [{"modality": "IMAGE", "tokenCount": 6}],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+            },
+            Usage(
+                input_tokens=80,
+                cache_read_tokens=10,
+                input_image_tokens=510,
+                output_tokens=10,
+                output_image_tokens=1290,
+            ),
+        ),
+        (
+            {
+                "promptTokenCount": 5,
+                "candidatesTokenCount": 5,
+                "promptTokensDetails": [{"modality": kind, "tokenCount": 4} for kind in ("IMAGE", "AUDIO")],
+                "candidatesTokensDetails": [{"modality": kind, "tokenCount": 4} for kind in ("IMAGE", "AUDIO")],
+            },
+            Usage(input_audio_tokens=4, input_image_tokens=1, output_audio_tokens=4, output_image_tokens=1),
+        ),
     ],
 )
 def test_no_token_is_counted_twice(raw: object, usage: Usage | None) -> None:

@@ -8,6 +8,7 @@ import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
+from app.access.limit_store import sweep_limits
 from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
 from app.cache.idempotent_store import delete_expired_calls
 from app.cache.store import delete_expired
@@ -73,6 +74,7 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
     while await delete_expired_calls(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
         pass
     await roll_budgets(connection)
+    await sweep_limits(connection)
 
 
 async def run_worker(settings: Settings) -> None:

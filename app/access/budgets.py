@@ -16,6 +16,7 @@ import psycopg
 from app.access.budget_store import list_budgeted, release, release_parts, reserve
 from app.access.budget_types import Answer, Ask
 from app.access.escrow import LEASE_SECONDS, Escrow, Lease, Scopes
+from app.access.foresight import Foresight
 from app.access.processes import ProcessLease
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import BudgetExceededError, UnavailableError
@@ -45,12 +46,14 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any]
     shared_facts: dict[str, Any]
     ceiling: Ceiling | None = None
+    deployment: str = ""
 
 
 class Budgets:
     """The budgets as this process's calls meet them."""
 
     def __init__(self, url: str, process: ProcessLease) -> None:
+        self.foresight = Foresight()
         self._process = process
         self._connection = PatientConnection(url, name="relaycore budgets")
         self._budgeted: frozenset[tuple[str, str]] = frozenset()
@@ -121,6 +124,7 @@ class Budgets:
 
     def settled(self, hold: Hold, cost_usd: Decimal) -> None:
         """Note that a call's cost is in the ledger."""
+        self.foresight.learn(hold.deployment, hold.amount_usd, cost_usd)
         if hold.kind == "escrow":
             self._escrow.give_back(hold.reservation_id, hold.amount_usd, cost_usd)
 
@@ -176,10 +180,9 @@ class Budgets:
         asked.add_done_callback(partial(self._take_lease, ask))
 
     def _take_lease(self, ask: Ask, asked: asyncio.Task[Answer]) -> None:
-        if asked.cancelled() or asked.exception() is not None:
-            return
-        answer = asked.result()
-        if answer.granted_usd is None or answer.budget_id is None:
+        answer = asked.result() if not asked.cancelled() and asked.exception() is None else None
+        if answer is None or answer.granted_usd is None or answer.budget_id is None:
+            self._escrow.forgo(ask.scopes)
             return
         self._escrow.add(
             Lease(
@@ -237,6 +240,7 @@ def build_hold(
         amount_usd=amount_usd,
         booked_at=booked_at,
         ceiling=demand.ceiling,
+        deployment=demand.deployment,
     )
 
 

@@ -48,6 +48,7 @@ class Escrow:
         self._open: dict[Scopes, Lease] = {}
         self._leases: dict[UUID, Lease] = {}
         self._paces: dict[Scopes, _Pace] = {}
+        self._wished: set[Scopes] = set()
 
     def take(self, scopes: Scopes, amount_usd: Decimal, now: float) -> Lease | None:
         """Return the lease that holds `amount_usd` for a call from now on; None when none has as much."""
@@ -63,17 +64,28 @@ class Escrow:
         return lease
 
     def find_wish(self, scopes: Scopes, remaining_usd: Decimal) -> Decimal | None:
-        """Return how much to lease; None when calls come too slowly or the limit is near."""
+        """Return how much to lease; None when calls come too slowly, the limit is near or a wish is under way.
+
+        Who gets a wish says what became of it, by `add` or `forgo`.
+        """
         pace = self._paces.get(scopes)
-        if pace is None or pace.rate < BUSY_RATE or scopes in self._open:
+        if pace is None or pace.rate < BUSY_RATE or scopes in self._open or scopes in self._wished:
             return None
         wish = pace.usd_per_second * Decimal(LEASE_SECONDS)
-        return wish if 0 < wish * NEAR_THE_LIMIT <= remaining_usd else None
+        if not 0 < wish * NEAR_THE_LIMIT <= remaining_usd:
+            return None
+        self._wished.add(scopes)
+        return wish
 
     def add(self, lease: Lease) -> None:
         """Take a new lease into use."""
+        self._wished.discard(lease.scopes)
         self._open[lease.scopes] = lease
         self._leases[lease.id] = lease
+
+    def forgo(self, scopes: Scopes) -> None:
+        """Note that a wish was not granted."""
+        self._wished.discard(scopes)
 
     def give_back(self, lease_id: UUID, held_usd: Decimal, cost_usd: Decimal) -> None:
         """Note that a call is settled: what it did not use is free again."""

@@ -7,12 +7,13 @@ from uuid import UUID
 import msgspec
 
 from app.analytics.rows import POSTGRES_EPOCH, PricedRow, list_counts, microseconds
+from app.wire.usage import Usage
 
 HOUR = 3_600_000_000  # microseconds
 CACHE_HITS = frozenset({"hit", "semantic-hit"})
 
 _NOTHING = Decimal(0)
-_NO_COUNTS = (0,) * 9
+_NO_COUNTS = list_counts(Usage())
 _Key = tuple[int, UUID | None, UUID | None, UUID | None, UUID | None, str | None, str | None, str, str, int]
 
 

@@ -27,6 +27,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     caches: bool = False
     caches_long: bool = False
     audio_output: bool = False
+    image_output: bool = False
     web_searches: int = 0
     service_tier: str | None = None
     fast: bool = False
@@ -37,12 +38,14 @@ def read_asked(fields: Fields, *, marks: Sequence[Fields] = ()) -> Asked:
     own = fields.get("cache_control")
     kept = [*marks, own] if is_fields(own) else [*marks]
     tier = fields.get("service_tier")
+    kinds = as_list(fields.get("modalities")) or ()
     return Asked(
         limit=max((limit for name in _LIMITS if (limit := _count(fields.get(name))) is not None), default=None),
         answers=min(max(_count(fields.get("n")) or 1, _count(fields.get("best_of")) or 1, 1), MOST_ANSWERS),
         caches=bool(kept),
         caches_long=any(mark.get("ttl") == "1h" for mark in kept) or fields.get("prompt_cache_retention") is not None,
-        audio_output="audio" in (as_list(fields.get("modalities")) or ()) or is_fields(fields.get("audio")),
+        audio_output="audio" in kinds or is_fields(fields.get("audio")),
+        image_output="image" in kinds or any(tool.get("type") == "image_generation" for tool in _list_tools(fields)),
         web_searches=_count_searches(fields),
         service_tier=tier if isinstance(tier, str) else None,
         fast=fields.get("speed") == "fast",
@@ -52,11 +55,15 @@ def read_asked(fields: Fields, *, marks: Sequence[Fields] = ()) -> Asked:
 def _count_searches(fields: Fields) -> int:
     """Return how often the web may be searched for the answer."""
     searches = 1 if is_fields(fields.get("web_search_options")) else 0
-    for tool in as_list(fields.get("tools")) or ():
-        if is_fields(tool) and str(tool.get("type")).startswith("web_search"):
+    for tool in _list_tools(fields):
+        if str(tool.get("type")).startswith("web_search"):
             most = _count(tool.get("max_uses"))
             searches += USUAL_SEARCHES if most is None else most
     return min(searches, MOST_SEARCHES)
+
+
+def _list_tools(fields: Fields) -> list[Fields]:
+    return [tool for tool in as_list(fields.get("tools")) or () if is_fields(tool)]
 
 
 def _count(value: object) -> int | None:

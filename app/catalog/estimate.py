@@ -24,7 +24,7 @@ An event of any dialect has over 100 bytes of frame around a few tokens of text 
 fewer a token only where somebody writes in long runs of rare characters.
 """
 
-_INPUT = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+_INPUT = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "input_image_tokens")
 _OUTPUT = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 
 
@@ -59,6 +59,8 @@ def estimate(
     def price(usage: Usage) -> tuple[Line, ...] | None:
         return find_lines(provider, model, usage)
 
+    if "image" in model.lower():  # it draws whether or not it is told to
+        count = msgspec.structs.replace(count, asked=msgspec.structs.replace(count.asked, image_output=True))
     implicit = "claude" not in model.lower()  # others may write what they like to their caches, unasked
     tiers = [_find_rates(price, count, output, tier, implicit) for tier in _list_tiers(count.asked)]
     rates = [one for one in tiers if one is not None]
@@ -131,7 +133,7 @@ def _find_rates(
     lines = price(base)
     if lines is None:
         return None
-    into = _find_dearest(price, base, _list_input(asked, implicit), count.tokens - audio)
+    into = _find_dearest(price, base, _list_input(count, implicit), count.tokens - audio)
     out = _find_dearest(price, base, _list_output(asked), 1) if output.total else ("output_tokens", Decimal(0))
     if into is None or out is None:
         return None
@@ -143,15 +145,17 @@ def _find_rates(
     )
 
 
-def _list_input(asked: Asked, implicit: bool) -> tuple[str, ...]:
+def _list_input(count: InputCount, implicit: bool) -> tuple[str, ...]:
     """Return the classes that input may be counted in; what the cache gave is never dearer than what it did not."""
-    if asked.caches_long:
-        return _INPUT
-    return _INPUT[:2] if asked.caches or implicit else _INPUT[:1]
+    asked = count.asked
+    written = asked.caches or asked.caches_long or implicit
+    may_be = (True, written, asked.caches_long, count.has_images)
+    return tuple(name for name, possible in zip(_INPUT, may_be, strict=True) if possible)
 
 
 def _list_output(asked: Asked) -> tuple[str, ...]:
-    return _OUTPUT if asked.audio_output else _OUTPUT[:2]
+    may_be = (True, True, asked.audio_output, asked.image_output)
+    return tuple(name for name, possible in zip(_OUTPUT, may_be, strict=True) if possible)
 
 
 def _find_dearest(

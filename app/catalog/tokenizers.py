@@ -55,9 +55,31 @@ _BY_NAME = (
 
 
 def find_tokenizer(model: str, vendor: str) -> Tokenizer:
-    """Return how `model` counts. The mock has a rule of its own whatever its models are called."""
+    """Return how `model` counts at the vendor of that name, or at a server that nobody knows ("").
+
+    The mock has a rule of its own whatever its models are called; so may such a server have.
+    """
     if vendor == "mock":
         return _UNKNOWN
+    named = _find_by_name(model)
+    return named if vendor else _find_dearer(named, _UNKNOWN)
+
+
+def _find_dearer(one: Tokenizer, other: Tokenizer) -> Tokenizer:
+    """Return a tokenizer that counts no less than either."""
+    return Tokenizer(
+        vocabulary=one.vocabulary,
+        percent=max(one.percent, other.percent),
+        foreign=one.foreign or other.foreign,
+        call_tokens=max(one.call_tokens, other.call_tokens),
+        message_tokens=max(one.message_tokens, other.message_tokens),
+        tools_tokens=max(one.tools_tokens, other.tools_tokens),
+        image_tokens=max(one.image_tokens, other.image_tokens),
+        small_image_tokens=max(one.small_image_tokens, other.small_image_tokens),
+    )
+
+
+def _find_by_name(model: str) -> Tokenizer:
     name = model.lower().rpartition("/")[2]
     generation = find_generation(name)
     if generation is not None:

@@ -18,15 +18,19 @@ COUNTED_CHARS = 4 * 2**20
 
 
 class InputCount(msgspec.Struct, frozen=True, kw_only=True):
-    """The input of a call, at most: all `tokens`, and how many of them may be counted as audio."""
+    """The input of a call, at most: all `tokens`, how many of them may be counted as audio, whether any as images."""
 
     tokens: int
     audio_tokens: int = 0
+    has_images: bool = False
     asked: Asked = Asked()
 
 
 Target = tuple[str, str]
-"""A model's name as its provider knows it, and the name of the provider's vendor (app/providers/registry.py)."""
+"""A model's name as its provider knows it, and the vendor (app/providers/registry.py) whose own service that is.
+
+"" is any other server: it may call its models what it likes, and count as it likes.
+"""
 
 
 def count_input(body: bytes, model: str, vendor: str) -> InputCount:
@@ -63,7 +67,12 @@ def count_contents(contents: Contents, tokenizer: Tokenizer) -> InputCount:
         + contents.audio_tokens
         + contents.flat_tokens
     )
-    return InputCount(tokens=tokens, audio_tokens=contents.audio_tokens, asked=contents.asked)
+    return InputCount(
+        tokens=tokens,
+        audio_tokens=contents.audio_tokens,
+        has_images=contents.images + contents.small_images > 0,
+        asked=contents.asked,
+    )
 
 
 def _count_texts(contents: Contents, tokenizer: Tokenizer) -> int:

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Meta
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", max_length=2048)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+([/?#]\S*)?$", max_length=2048)]
+"""An address without a user and password in it: those would stand in the open; keys have a field of their own."""
 
 MASK = "********"
 """What is shown in place of a stored secret."""

@@ -9,7 +9,7 @@ from app.catalog.types import LimitsConfig
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
-from app.gateway.plan import Plan
+from app.gateway.plan import Plan, name_for_counting
 from app.gateway.trace import Trace
 from app.wire.usage import Usage
 
@@ -91,10 +91,10 @@ async def count_tokens(call: Call, chosen: Plan) -> int:
     """Return what a call is counted for until its usage is known: its input and the answer that it allows."""
     if not call.body:
         return 0
-    models = [(target.model or "", target.provider.vendor) for target in chosen.targets]
-    counts = await count_inputs(call.body, models)
+    counts = await count_inputs(call.body, [name_for_counting(target) for target in chosen.targets])
     most = 0
-    for (model, vendor), count in zip(models, counts, strict=True):
+    for target, count in zip(chosen.targets, counts, strict=True):
+        vendor, model = target.provider.vendor, target.model or ""
         output = find_output_limit(call.route.name, vendor, model, count.asked, USUAL_OUTPUT_TOKENS)
         tokens = output.tokens if output.source == "call" else min(output.tokens, USUAL_OUTPUT_TOKENS)
         most = max(most, count.tokens + tokens * output.answers)

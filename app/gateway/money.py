@@ -1,7 +1,7 @@
 """Holding the most that a call can cost before it goes out, where a budget applies to it."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from app.errors import UnpricedModelError
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
-from app.gateway.plan import Target
+from app.gateway.plan import Target, name_for_counting
 from app.routing.failure import Kind
 from app.wire.money import SMALLEST_USD, Ceiling, Line
 from app.wire.usage import Usage
@@ -57,10 +57,14 @@ class Ways(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A call whose money is held: the call as it is to be made, and where it may still go."""
+    """A call whose money is held: the call as it is to be made, and where it may still go.
+
+    `cap_tokens` is the limit that each of its answers got although the call names none; None: it got none.
+    """
 
     call: Call
     ways: Ways
+    cap_tokens: int | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,14 +119,17 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     dearest = max(quotes, key=lambda one: one.estimate.wanted_usd)
     if dearest.estimate.wanted_usd == 0:
         return Held(call, kept)
+    deployment = "/".join(dearest.target.deployment)
+    factor = parts.budgets.foresight.find_factor(deployment)
     demand = Demand(
         scopes=scopes,
-        wanted_usd=dearest.estimate.wanted_usd,
-        minimum_usd=max(one.estimate.minimum_usd for one in quotes),
+        wanted_usd=(dearest.estimate.wanted_usd * factor).quantize(SMALLEST_USD, ROUND_CEILING),
+        minimum_usd=(max(one.estimate.minimum_usd for one in quotes) * factor).quantize(SMALLEST_USD, ROUND_CEILING),
         seconds=parts.settings.upstream.total_seconds,
         facts=build_facts(call, dearest.target, exchange),
         shared_facts=build_shared_facts(call, scopes),
         ceiling=ceiling,
+        deployment=deployment,
     )
     hold = await parts.budgets.hold(demand)
     if hold is None:
@@ -131,9 +138,9 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     exchange.trace.estimate_usage = partial(
         estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
     )
-    if hold.amount_usd >= demand.wanted_usd:
+    if hold.amount_usd >= demand.wanted_usd and all(one.output.source != "assumed" for one in quotes):
         return Held(call, kept)
-    return Held(cap_call(call, quotes, hold.amount_usd), kept)
+    return cap_call(call, kept, quotes, hold.amount_usd / factor)
 
 
 def estimate_rest(count: InputCount, output_tokens: int, sent_bytes: int, *, readable: bool) -> Usage:
@@ -156,7 +163,7 @@ async def quote_all(call: Call, ways: Ways, parts: Parts, ceiling: Ceiling | Non
     endpoint = call.route.endpoint
     name = endpoint.name if endpoint is not None else ""
     assumed = parts.catalog.current.budgets.assumed_output_tokens
-    counts = await count_inputs(call.body, [(one.model or "", one.provider.vendor) for one in targets])
+    counts = await count_inputs(call.body, [name_for_counting(one) for one in targets])
     quotes: list[Quote] = []
     for target, count in zip(targets, counts, strict=True):
         output = find_output_limit(name, target.provider.vendor, target.model or "", count.asked, assumed)
@@ -191,14 +198,17 @@ def price_at_ceiling(ceiling: Ceiling, provider: str, model: str, usage: Usage) 
     return tuple(lines)
 
 
-def cap_call(call: Call, quotes: list[Quote], granted_usd: Decimal) -> Call:
-    """Return a call that named no limit with the one that the grant pays for, wherever it goes."""
-    endpoint = call.route.endpoint
-    tokens = min(max(affordable_output(granted_usd, one.estimate), 1) for one in quotes)
-    body = cap_output(
-        call.body, endpoint.name if endpoint is not None else "", quotes[0].target.provider.vendor, tokens
-    )
-    return msgspec.structs.replace(call, body=body)
+def cap_call(call: Call, ways: Ways, quotes: list[Quote], granted_usd: Decimal) -> Held:
+    """Return a call that names no limit with the one that its grant pays for.
+
+    Vendors have different words for it, so it goes only to those of the first one's kind.
+    """
+    endpoint, vendor = call.route.endpoint, quotes[0].target.provider.vendor
+    alike = [one for one in quotes if one.target.provider.vendor == vendor]
+    tokens = min(max(affordable_output(granted_usd, one.estimate), 1) for one in alike)
+    body = cap_output(call.body, endpoint.name if endpoint is not None else "", vendor, tokens)
+    kept = ways.keep(one.target.deployment for one in alike)
+    return Held(msgspec.structs.replace(call, body=body), kept, tokens if body is not call.body else None)
 
 
 def build_facts(call: Call, target: Target, exchange: Exchange) -> dict[str, Any]:

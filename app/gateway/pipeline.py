@@ -108,9 +108,9 @@ async def forward(
     snapshot = parts.catalog.current
     ways = Ways(*list_targets(chosen, call, snapshot, parts.routing, parts.catalog.prices))
     held = await hold_money(call, ways, exchange, parts)
-    if held.call is not call and keeper is not None:
+    if held.cap_tokens is not None and keeper is not None:
         keeper.land(None)  # an answer cut to what the budget can pay is not what others asked for
-        keeper = None
+        keeper.cap_tokens = held.cap_tokens
     call = held.call
     outcome = await try_all(call, held.ways, exchange, parts)
     target = outcome.target

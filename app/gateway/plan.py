@@ -45,6 +45,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: FallbackConfig = FallbackConfig()
 
 
+def name_for_counting(target: Target) -> tuple[str, str]:
+    """Return the model and the vendor whose tokens it counts; "" where a server has a vendor's dialect only."""
+    return target.model or "", target.provider.vendor if target.provider.at_home else ""
+
+
 def plan(route: Route, model: str | None, snapshot: Snapshot) -> Plan:
     """Return where the call may go.
 

@@ -17,6 +17,7 @@ from app.gateway.policy import CachePolicy
 from app.gateway.replay import replay
 from app.gateway.send import pass_events
 from app.providers.protocol import Endpoint
+from app.wire.usage import Usage
 
 # When a call fails, one of those who waited makes the next one for the others; who has waited for two makes its own.
 MAX_FOLLOWED = 2
@@ -70,7 +71,10 @@ async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange
 
 
 class Keeper(msgspec.Struct, kw_only=True):
-    """Stores the answer of a call that leads others, and lets them have it."""
+    """Stores the answer of a call that leads others, and lets them have it.
+
+    `cap_tokens` is a limit of output that the call got and did not ask for: an answer that reached it is not kept.
+    """
 
     key: bytes
     policy: CachePolicy
@@ -78,12 +82,15 @@ class Keeper(msgspec.Struct, kw_only=True):
     endpoint: Endpoint
     parts: Parts
     flight: Flight
+    cap_tokens: int | None = None
 
     def keep(self, body: bytes, answer: Answer, target: Target, *, streamed: bool) -> None:
         """Store a complete answer and land the flight with it."""
         config = self.parts.catalog.current.cache
         if answer.status != 200 or not answer.facts.complete or len(body) > config.max_entry_bytes:
             self.land(None)
+            return
+        if self.cap_tokens is not None and not is_shorter(answer.facts.usage, self.cap_tokens):
             return
         now = time.time()
         entry = Entry(
@@ -107,3 +114,8 @@ class Keeper(msgspec.Struct, kw_only=True):
         """End the flight, once."""
         if not self.flight.landed:
             self.parts.flights.close(self.key, self.flight, entry)
+
+
+def is_shorter(usage: Usage | None, tokens: int) -> bool:
+    """Return whether an answer is known to have ended before a limit of output tokens."""
+    return usage is not None and usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens < tokens

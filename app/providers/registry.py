@@ -138,7 +138,8 @@ VENDORS: Mapping[str, Vendor] = {vendor.name: vendor for vendor in _ROWS}
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A provider that can be called: a vendor with its address and keys in place.
 
-    `price_factor` is what its list prices are multiplied with: discount and margin.
+    `price_factor` is what its list prices are multiplied with: discount and margin. `at_home`: the address is the
+    vendor's own, so that what is known of the vendor's service holds.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     responses: bool = True
     prices: str = ""
     price_factor: Decimal = Decimal(1)
+    at_home: bool = True
     api_version: str | None = None
     region: str | None = None
 
@@ -201,6 +203,7 @@ def build_provider(
         price_factor=price_factor,
         api_version=api_version,
         region=region,
+        at_home=base_url is None or vendor.name in {"azure-openai", "mock"},
     )
 
 

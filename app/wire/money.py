@@ -45,7 +45,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Money held for one call, in a reservation of its own or out of a process's escrow.
 
     `booked_at` (seconds since the epoch, the database's clock) decides in which period the cost counts. `ceiling`
-    prices the call when its model has no price.
+    prices the call when its model has no price. `deployment` names the provider and model that were reckoned with.
     """
 
     reservation_id: UUID
@@ -53,3 +53,4 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     amount_usd: Decimal
     booked_at: float
     ceiling: Ceiling | None = None
+    deployment: str = ""

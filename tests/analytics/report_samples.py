@@ -26,8 +26,8 @@ INSERT = """
 INSERT INTO requests
     (id, request_time, response_time, request_id, user_id, api_key_id, provider, model, endpoint, status_code,
      error_type, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, input_audio_tokens,
-     input_image_tokens, output_tokens, reasoning_tokens, output_audio_tokens, output_image_tokens, web_searches, estimated_cost, saved_cost, cache_status,
-     cache_key, optimizations_applied, latency, tags)
+     input_image_tokens, output_tokens, reasoning_tokens, output_audio_tokens, output_image_tokens, web_searches,
+     estimated_cost, saved_cost, cache_status, cache_key, optimizations_applied, latency, tags)
 SELECT gen_random_uuid(), at, at, 'req-' || i,
     CASE WHEN i %% 3 < 2 THEN lpad((1 + i %% 3)::text, 32, '0')::uuid END,
     CASE WHEN i %% 7 > 0 THEN lpad((i %% 4)::text, 32, '0')::uuid END,

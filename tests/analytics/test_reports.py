@@ -54,6 +54,7 @@ def call_everything(gateway: Gateway, key: str, tag: str) -> None:
         assert client.post(CHAT, json=chat(f"[[mock status=400]] {tag}")).status_code == 400
         assert client.post(MESSAGES, json=message(f"[[mock status=429]] {tag}")).status_code == 429
         assert client.post(CHAT, json=chat(tag, "nobody/nothing")).status_code == 404
+        assert client.post(CHAT, content=b"{").status_code == 400
         client.post(EMBEDDINGS, json={"model": "mock/embedding", "input": tag})
 
 

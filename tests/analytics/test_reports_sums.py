@@ -17,7 +17,8 @@ INPUT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_
 INPUT += " + input_image_tokens"
 PLAIN = f"""
 SELECT {{fields}} count(*) AS total_requests, coalesce(sum({INPUT}), 0)::int AS input_tokens,
-    coalesce(sum(output_tokens + reasoning_tokens + output_audio_tokens + output_image_tokens), 0)::int AS output_tokens,
+    coalesce(sum(output_tokens + reasoning_tokens + output_audio_tokens + output_image_tokens), 0)::int
+        AS output_tokens,
     CASE WHEN count(*) = 0 THEN 0 ELSE sum(estimated_cost) END AS total_cost,
     count(*) FILTER (WHERE status_code < 400) AS successful_requests,
     count(*) FILTER (WHERE status_code >= 400) AS failed_requests,

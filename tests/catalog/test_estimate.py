@@ -23,6 +23,8 @@ PRICES = {
     "output_tokens": "0.00003",
     "reasoning_tokens": "0.000031",
     "output_audio_tokens": "0.00008",
+    "input_image_tokens": "0.000015",
+    "output_image_tokens": "0.0001",
     "web_searches": "0.01",
     "requests": "0.005",
     "input_tokens@priority": "0.00002",
@@ -39,7 +41,8 @@ def book(prices=PRICES, *, model="claude-9", **more):
 
 
 def guess(count=100, output=1_000, *, source="call", answers=1, find_lines=None, audio=0, model="claude-9", **asked):
-    found = InputCount(tokens=count, audio_tokens=audio, asked=Asked(**asked))
+    images = asked.pop("has_images", False)
+    found = InputCount(tokens=count, audio_tokens=audio, has_images=images, asked=Asked(**asked))
     limit = OutputLimit(tokens=output, answers=answers, source=source)
     return estimate(find_lines or book(model=model), "acme", model, found, limit)
 
@@ -62,6 +65,8 @@ def test_the_worst_case_is_input_and_the_longest_output():
         ({"caches": True, "caches_long": True}, 100 * usd("0.00001")),
         ({"audio": 40}, 40 * usd("0.00003")),
         ({"audio_output": True}, 1_000 * usd("0.000049")),
+        ({"has_images": True}, 100 * usd("0.000005")),
+        ({"image_output": True}, 1_000 * usd("0.000069")),
         ({"web_searches": 3}, usd("0.03")),
         ({"answers": 2}, 1_000 * usd("0.000031")),
         ({"service_tier": "auto"}, 100 * usd("0.00001") + 1_000 * usd("0.000029")),

@@ -15,6 +15,7 @@ from app.analytics.postings import Adjustment, Key, list_adjustments
 from app.analytics.rollups import DIMENSIONS, HourlySums
 from app.analytics.rows import PricedRow
 from app.db.connection import Connection
+from app.wire.usage import Usage
 
 FIND = """
 SELECT id, request_time, estimated_cost
@@ -37,7 +38,7 @@ UPDATE pg_temp.staged_requests AS staged SET estimated_cost = requests.estimated
 WHERE staged.estimated_cost IS NULL AND requests.id = staged.id AND requests.request_time = staged.request_time
 AND requests.error_type = 'gateway_aborted'
 """
-_COUNTS = HourlySums.__struct_fields__[len(DIMENSIONS) + 1 :][:9]
+_COUNTS = tuple(name for name in HourlySums.__struct_fields__ if name in Usage.__struct_fields__)
 REMOVE = (
     SQL("""
 DELETE FROM requests USING unnest(%s::uuid[], %s::timestamptz[]) AS mine (id, request_time)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from app.analytics.types import RequestRow
-from app.wire.money import SMALLEST_USD, Bill, Ceiling, Kind, Line
+from app.wire.money import SMALLEST_USD, Bill, Kind, Line, list_ceiling_lines
 from app.wire.usage import Usage
 
 Lines = tuple[Line, ...]
@@ -25,15 +25,6 @@ NOTHING = Decimal(0)
 WHOLE = "total"  # the class of a cost that is not split by classes
 
 _WIDE = Context(prec=80)  # wide enough that only quantize rounds
-_INPUT_CLASSES = (
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "input_audio_tokens",
-    "input_image_tokens",
-)
-_OUTPUT_CLASSES = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 
 
 class Costs(NamedTuple):
@@ -68,7 +59,7 @@ def _find_bill(row: RequestRow, find_lines: FindLines) -> Bill | None:
         kind, usage = "estimated", row.estimated_usage
     lines = _find_lines(row, usage, find_lines)
     if lines is None and ceiling is not None:
-        lines = _try(usage, partial(_price_at_ceiling, ceiling))
+        lines = _try(usage, partial(list_ceiling_lines, ceiling))
         kind = "ceiling" if kind == "usage" else kind
     return None if lines is None else Bill(kind=kind, lines=lines)
 
@@ -88,20 +79,6 @@ def _try(usage: Usage | None, price: Callable[[Usage], Lines | None]) -> Lines |
         return lines if lines is None or _sum(lines) < MAX_COST else None
     except Exception:  # noqa: BLE001 - whatever is wrong with a price, it must not lose the row
         return None
-
-
-def _price_at_ceiling(ceiling: Ceiling, usage: Usage) -> Lines:
-    priced = [(name, ceiling.input_usd) for name in _INPUT_CLASSES]
-    priced += [(name, ceiling.output_usd) for name in _OUTPUT_CLASSES]
-    counted = [(name, count, price) for name, price in priced if (count := getattr(usage, name))]
-    return tuple(
-        Line(token_class=name, quantity=count, usd_per_unit=price, amount_usd=_multiply(count, price))
-        for name, count, price in counted
-    )
-
-
-def _multiply(count: int, price: Decimal) -> Decimal:
-    return _WIDE.multiply(Decimal(count), price).quantize(SMALLEST_USD, context=_WIDE)
 
 
 def _sum(lines: Lines) -> Decimal:

@@ -11,7 +11,6 @@ from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
 from app.gateway.plan import Plan, name_for_counting
 from app.gateway.trace import Trace
-from app.wire.usage import Usage
 
 USUAL_OUTPUT_TOKENS = 1024
 """What an answer is counted for when the call does not bound it, until it is known; few answers are longer."""
@@ -50,24 +49,8 @@ def find_used_tokens(trace: Trace) -> int | None:
     if not trace.row.attempts:
         return 0
     if trace.row.usage is not None:
-        return sum_tokens(trace.row.usage)
+        return trace.row.usage.total_input_tokens + trace.row.usage.total_output_tokens
     return None if trace.owing else 0
-
-
-def sum_tokens(usage: Usage) -> int:
-    """Return all tokens of a usage, of whatever class."""
-    return (
-        usage.input_tokens
-        + usage.cache_read_tokens
-        + usage.cache_write_5m_tokens
-        + usage.cache_write_1h_tokens
-        + usage.input_audio_tokens
-        + usage.input_image_tokens
-        + usage.output_tokens
-        + usage.reasoning_tokens
-        + usage.output_audio_tokens
-        + usage.output_image_tokens
-    )
 
 
 def find_model_limits(requested: str | None, chosen: Plan, config: LimitsConfig) -> tuple[Limit, ...]:

@@ -19,7 +19,7 @@ from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
 from app.gateway.plan import Target, name_for_counting
 from app.routing.failure import Kind
-from app.wire.money import SMALLEST_USD, Ceiling, Line
+from app.wire.money import SMALLEST_USD, Ceiling, list_ceiling_lines
 from app.wire.usage import Usage
 
 MILLION = Decimal(1_000_000)
@@ -171,7 +171,7 @@ async def quote_all(call: Call, ways: Ways, parts: Parts, ceiling: Ceiling | Non
         if endpoint is not None:
             found = estimate(parts.catalog.find_lines, target.provider.name, target.model or "", count, output)
         if found is None and ceiling is not None:
-            found = estimate(partial(price_at_ceiling, ceiling), "", "", count, output)
+            found = estimate(lambda _, __, usage: list_ceiling_lines(ceiling, usage), "", "", count, output)
         if found is not None:
             quotes.append(Quote(target=target, count=count, output=output, estimate=found))
     return quotes
@@ -183,19 +183,6 @@ def read_ceiling(config: BudgetConfig) -> Ceiling | None:
     if into is None or out is None:
         return None
     return Ceiling(input_usd=Decimal(str(into)) / MILLION, output_usd=Decimal(str(out)) / MILLION)
-
-
-def price_at_ceiling(ceiling: Ceiling, provider: str, model: str, usage: Usage) -> tuple[Line, ...] | None:
-    """Return the lines of a usage at the ceiling: input by one price, output by the other."""
-    del provider, model
-    lines: list[Line] = []
-    for name, count in msgspec.structs.asdict(usage).items():
-        if name == "service_tier" or not count:
-            continue
-        price = ceiling.output_usd if name.startswith(("output", "reasoning")) else ceiling.input_usd
-        amount = (price * count).quantize(SMALLEST_USD)
-        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, amount_usd=amount))
-    return tuple(lines)
 
 
 def cap_call(call: Call, ways: Ways, quotes: list[Quote], granted_usd: Decimal) -> Held:

@@ -118,4 +118,4 @@ class Keeper(msgspec.Struct, kw_only=True):
 
 def is_shorter(usage: Usage | None, tokens: int) -> bool:
     """Return whether an answer is known to have ended before a limit of output tokens."""
-    return usage is not None and usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens < tokens
+    return usage is not None and usage.total_output_tokens < tokens

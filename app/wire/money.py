@@ -1,13 +1,18 @@
 """Money as it travels: what is held for a call before it is made, and the lines that say what it cost."""
 
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
+from app.wire.usage import Usage
+
 SMALLEST_USD = Decimal(1).scaleb(-15)
 """The scale of every money column; amounts are rounded to it line by line, so that sums are exact."""
+
+_WIDE = Context(prec=80)  # wide enough that only quantize rounds
+_OUTPUT = ("output", "reasoning")
 
 Kind = Literal["usage", "estimated", "ceiling", "adjustment"]
 
@@ -54,3 +59,15 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     booked_at: float
     ceiling: Ceiling | None = None
     deployment: str = ""
+
+
+def list_ceiling_lines(ceiling: Ceiling, usage: Usage) -> tuple[Line, ...]:
+    """Return the lines of a usage without a price: whatever goes in at one amount, whatever comes out at the other."""
+    lines: list[Line] = []
+    for name, count in msgspec.structs.asdict(usage).items():
+        if not name.endswith("_tokens") or not count:
+            continue
+        price = ceiling.output_usd if name.startswith(_OUTPUT) else ceiling.input_usd
+        amount = _WIDE.multiply(Decimal(count), price).quantize(SMALLEST_USD, context=_WIDE)
+        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, amount_usd=amount))
+    return tuple(lines)

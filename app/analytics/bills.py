@@ -67,7 +67,8 @@ def _find_bill(row: RequestRow, find_lines: FindLines) -> Bill | None:
 def _find_lines(row: RequestRow, usage: Usage | None, find_lines: FindLines) -> Lines | None:
     if row.provider is None or row.model is None:
         return None
-    return _try(usage, partial(find_lines, row.provider, row.model, at=row.request_time))
+    at = row.hold.booked_at if row.hold is not None else row.request_time
+    return _try(usage, partial(find_lines, row.provider, row.model, at=at))
 
 
 def _try(usage: Usage | None, price: Callable[[Usage], Lines | None]) -> Lines | None:

@@ -226,9 +226,11 @@ def note_cost(exchange: Exchange, target: Target, answer: Answer, parts: Parts) 
     """Tell the client what the answer cost, when that is known."""
     if answer.facts.usage is None or target.model is None:
         return
-    cost = parts.catalog.find_cost(target.provider.name, target.model, answer.facts.usage)
+    row = exchange.trace.row
+    at = row.hold.booked_at if row.hold is not None else row.request_time
+    cost = parts.catalog.find_cost(target.provider.name, target.model, answer.facts.usage, at=at)
     if cost is not None:
-        exchange.headers.append((b"x-relay-cost-usd", f"{cost:f}".encode()))
+        exchange.headers.append((b"x-relay-cost-usd", f"{cost.normalize():f}".encode()))
 
 
 def note_overhead(exchange: Exchange) -> None:

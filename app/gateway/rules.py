@@ -101,7 +101,10 @@ def order_targets(
 
 def find_price(target: Target, prices: PriceBook) -> float | None:
     """Return what a usual call costs there, None when that is unknown."""
-    cost = prices.find_cost(target.provider.prices, target.model or "", USUAL)
+    provider = target.provider
+    cost = prices.find_cost(
+        provider.prices, target.model or "", USUAL, name=provider.name, factor=provider.price_factor
+    )
     return float(cost) if cost is not None else None
 
 

@@ -7,8 +7,12 @@ from typing import Any, cast
 import msgspec
 import sqlalchemy.exc
 from litestar import Request, Response
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
 
 from app.access.credentials import find_credential
 from app.access.directory import Directory
@@ -26,16 +30,52 @@ from app.errors import (
     TooLargeError,
     UnauthenticatedError,
     UnavailableError,
+    build_misfit,
     write_error,
 )
 from app.wire.ids import make_uuid7
 
 logger = logging.getLogger("relaycore.control")
 
-ControlRequest = Request[Any, Any, State]
-
-
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+AnyRequest = Request[Any, Any, State]
+
+
+class ControlRequest(AnyRequest):
+    """A request whose body is read at once as what the route takes: the framework would make numbers out of texts."""
+
+    async def json(self) -> Any:
+        """Return the body. Raises BadRequestError naming the field that does not fit."""
+        wanted = self.route_handler.parsed_data_field
+        try:
+            return msgspec.json.decode(await self.body(), type=Any if wanted is None else wanted.annotation)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise build_misfit(str(error)) from error
+
+
+async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raise BadRequestError for a query parameter that the route does not have: misspelt, a filter lets all through."""
+    given = list(connection.query_params)
+    unknown = sorted(set(given) - list_parameters(handler)) if given else []
+    if unknown:
+        raise BadRequestError(f"There is no parameter {unknown[0][:64]!r} here.", param=unknown[0][:64])
+
+
+def list_parameters(handler: BaseRouteHandler) -> set[str]:
+    """Return the names of the query parameters of a route, those that its dependencies read among them."""
+    provided = handler.resolve_dependencies()
+    signatures = [handler.parsed_fn_signature, *(one.parsed_fn_signature for one in provided.values())]
+    fields = [field for signature in signatures for field in signature.parameters.values()]
+    fields += handler.resolve_layered_parameters().values()
+    return {
+        field.kwarg_definition.name or field.name
+        for field in fields
+        if isinstance(field.kwarg_definition, ParameterKwarg)
+        and field.kwarg_definition.param_type is ParamType.QUERY
+        and field.name not in provided
+    }
 
 
 class ControlResponse(Response[Any]):
@@ -58,7 +98,7 @@ def get_actor(request: ControlRequest) -> Actor:
     )
 
 
-def answer_error(request: ControlRequest, error: Exception) -> Response[bytes]:
+def answer_error(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Return the answer to any failure of a control route. Strangers learn nothing but that they are strangers."""
     failure = error if isinstance(error, RelayError) else translate(error)
     if failure.status in {404, 405}:
@@ -94,6 +134,8 @@ def explain(error: HTTPException) -> RelayError:
         details = msgspec.convert(error.extra or [], list[_Detail])
     except msgspec.ValidationError:
         details = []
+    if any(detail.key == "data" for detail in details):
+        return BadRequestError("The request needs a JSON body.")
     found = "; ".join(f"{detail.key}: {detail.message}".strip(": ") for detail in details)
     param = next((detail.key for detail in details if detail.key), None)
     return BadRequestError(found or error.detail or "The request does not fit.", param=param)
@@ -113,7 +155,7 @@ _BY_STATUS: dict[int, Callable[[HTTPException], RelayError]] = {
 }
 
 
-def judge_absence(request: ControlRequest, failure: RelayError) -> RelayError:
+def judge_absence(request: AnyRequest, failure: RelayError) -> RelayError:
     """Return what may be said about what is not there: to strangers and those without the right, nothing of it."""
     directory = cast("Directory | None", request.app.state.get("directory"))
     key = find_credential(request.scope["headers"])
@@ -128,6 +170,6 @@ def judge_absence(request: ControlRequest, failure: RelayError) -> RelayError:
     return failure
 
 
-EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[ControlRequest, Exception], Response[bytes]]] = {
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[AnyRequest, Exception], Response[bytes]]] = {
     Exception: answer_error
 }

@@ -11,10 +11,13 @@ from app.access.user_routes import USER_HANDLERS
 from app.analytics.routes import ANALYTICS_HANDLERS
 from app.catalog.price_routes import PRICE_HANDLERS
 from app.catalog.routes import CONFIG_HANDLERS
+from app.control import ControlRequest, refuse_unknown_parameters
 
 CONTROL_ROUTES = [
     Router(
         "/",
+        guards=[refuse_unknown_parameters],
+        request_class=ControlRequest,
         route_handlers=[
             *CONFIG_HANDLERS,
             *PRICE_HANDLERS,

@@ -1,5 +1,6 @@
 """Every failure we answer with: its HTTP status and its OpenAI and Anthropic shape."""
 
+import re
 from enum import StrEnum
 
 import msgspec
@@ -54,6 +55,17 @@ class BadRequestError(RelayError):
     status = 400
     openai_type = "invalid_request_error"
     anthropic_type = "invalid_request_error"
+
+
+_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`")
+_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.+?)`(?: - at |\Z)", re.DOTALL)
+
+
+def build_misfit(message: str, before: str = "") -> BadRequestError:
+    """Return the 400 for what a decoder says does not fit, naming the field: an unknown or missing one as well."""
+    place, field = _PLACE.search(message), _FIELD.search(message)
+    names = [found[1] for found in (place, field) if found is not None and found[1]]
+    return BadRequestError(before + message[:500], param=".".join(names)[:200] or None)
 
 
 class UnauthenticatedError(RelayError):

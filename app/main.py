@@ -1,6 +1,7 @@
 """The composition root of a web process: what RelayCore is made of, and how the parts are put together."""
 
 import asyncio
+import ctypes
 import gc
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,6 +42,7 @@ from app.gateway.rules import Routing
 from app.health import HEALTH_HANDLERS
 from app.mock.server import MockServer
 from app.openapi.config import OPENAPI
+from app.openapi.money import MoneySchema
 from app.openapi.routes import DOCS_HANDLERS
 from app.process_keys import ProcessKeys
 from app.routing.sharing import HealthSharing
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         response_class=ControlResponse,
         openapi_config=OPENAPI,
+        plugins=[MoneySchema()],
         logging_config=None,
         request_max_body_size=settings.max_body_bytes,
     )
@@ -204,6 +207,7 @@ def open_idempotent(settings: Settings, process: ProcessLease, stack: AsyncExitS
 def open_limiter(settings: Settings, process: ProcessLease, stack: AsyncExitStack) -> RateLimiter:
     """Return the rate limits, which tell of the calls that ended when they close."""
     limiter = RateLimiter(get_database_url(settings), process.id)
+    process.on_loss(limiter.tell_anew)
     stack.push_async_callback(limiter.close)
     return limiter
 
@@ -274,5 +278,13 @@ def list_metrics(parts: Parts) -> list[tuple[str, str, str, dict[str, str], floa
 def calm_collector() -> None:
     """Have the garbage collector leave alone what lives for ever, and come by less often."""
     gc.collect()
+    give_back_memory()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def give_back_memory() -> None:
+    """Return to the system what the start needed and nobody uses any more, where the C library can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

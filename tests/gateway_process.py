@@ -1,6 +1,7 @@
 """A gateway that runs inside the test's process, on a loop and a port of its own, reached over real HTTP."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ def run_gateway(ready: Ready) -> Iterator[Gateway]:
     finally:
         gateway.server.should_exit = True
         thread.join(20)
+        gc.unfreeze()  # a gateway has its process to itself: here the next one is to collect what it left
     if failure:
         raise failure[0]
 

@@ -1,7 +1,9 @@
 """The command line: what it takes, and how it fails."""
 
+from collections.abc import Iterator
 from importlib import metadata
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,13 +23,18 @@ def run(tmp_path, monkeypatch):
     return run_it
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["--help"], ["serve", "-h"], ["worker", "-h"], ["migrate", "-h"], ["keys", "create", "-h"], ["doctor", "-h"]],
-)
-def test_every_command_explains_itself(run, words) -> None:
+def list_commands(command: click.Command = main, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command and group."""
+    yield words
+    for name, one in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from list_commands(one, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(list_commands()), ids=lambda words: " ".join(("relaycore", *words)))
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_explains_itself(run, words, flag) -> None:
     """--help and -h print the usage."""
-    done = run(*words)
+    done = run(*words, flag)
     assert done.exit_code == 0
     assert done.output.startswith("Usage: ")
 
@@ -47,6 +54,20 @@ FAILURES = [
     (["worker"], OUTSIDE, "The database cannot be used: "),
     (["migrate"], OUTSIDE, "The database cannot be used: "),
     (["keys", "list"], OUTSIDE, "The database cannot be used: "),
+    (["ledger", "check"], OUTSIDE, "The database cannot be used: "),
+    (["audit", "verify"], OUTSIDE, "The database cannot be used: "),
+    (["audit", "list"], OUTSIDE, "The database cannot be used: "),
+    (["prices", "update"], OUTSIDE, "The database cannot be used: "),
+    (["prices", "show", "openai", "gpt-4o"], OUTSIDE, "The database cannot be used: "),
+    (["prices", "rerate", "--from", "2026-01-01"], OUTSIDE, "The database cannot be used: "),
+    (["prices", "rerate", "--from", "2999-01-01"], OUTSIDE, "--to (now, when it is not given) must be later"),
+    (["secret", "rotate"], OUTSIDE, "The database cannot be used: "),
+    (["secret", "finish"], OUTSIDE, "The database cannot be used: "),
+    (
+        ["secret", "finish"],
+        {"DATABASE_URL": OUTSIDE["DATABASE_URL"]},
+        "With DATABASE_URL, RELAYCORE_SECRET_KEY must be set",
+    ),
     (
         ["serve"],
         {**OUTSIDE, "DATABASE_URL": "postgresql://me:hidden-password@h:port/x"},

@@ -1,8 +1,9 @@
 DROP VIEW budget_status;
 DROP FUNCTION relaycore_settle(jsonb);
 DROP FUNCTION relaycore_release(uuid, uuid[], numeric[]);
-DROP FUNCTION relaycore_parts(uuid[], uuid[], numeric[]);
-DROP FUNCTION relaycore_reserve(uuid, jsonb);
+DROP FUNCTION relaycore_spare(uuid[], uuid[], numeric[]);
+DROP FUNCTION relaycore_reserve(uuid, jsonb, bigint);
+DROP FUNCTION relaycore_end_turns(uuid, bigint);
 DROP FUNCTION relaycore_roll_budgets();
 DROP TRIGGER refresh_budgets ON budgets;
 DROP TRIGGER guard_budget ON budgets;

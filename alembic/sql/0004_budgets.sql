@@ -331,9 +331,19 @@ CROSS JOIN LATERAL (
 ) AS n
 WHERE b.deleted_at IS NULL;
 
+-- The turns of a process up to this one are over: what asked in them and was not answered is granted nothing any more.
+-- Waits for those that are being answered just now.
+CREATE FUNCTION relaycore_end_turns(process uuid, turn bigint) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('relaycore turns'), hashtext(process::text));
+    UPDATE processes AS p SET turns_over = turn WHERE p.id = process AND p.turns_over < turn;
+END $$;
+
 -- Holds money for calls. Asks are served in order, each whole or not at all; the answer of each names the tightest of
--- its budgets. An ask that was answered before is answered the same again.
-CREATE FUNCTION relaycore_reserve(process uuid, asks jsonb)
+-- its budgets. An ask that was answered before is answered the same again. Who says in which `turn` of the process it
+-- asks is refused (RC002) when the process has no lease row, or that turn is over.
+CREATE FUNCTION relaycore_reserve(process uuid, asks jsonb, turn bigint DEFAULT NULL)
 RETURNS TABLE (
     ask integer, granted numeric, reserved_at timestamptz, budget_id uuid, scope text, ref text, period text,
     rolling boolean, limit_usd numeric, spent_usd numeric, reserved_usd numeric, remaining_usd numeric,
@@ -351,6 +361,13 @@ DECLARE
 BEGIN
     IF process IS NULL OR jsonb_typeof(asks) IS DISTINCT FROM 'array' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'reserve needs a process and a list of asks';
+    END IF;
+    IF turn IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(hashtext('relaycore turns'), hashtext(process::text));
+        IF NOT EXISTS (SELECT FROM processes AS p WHERE p.id = process AND p.turns_over < turn) THEN
+            RAISE EXCEPTION 'this turn is over' USING ERRCODE = 'RC002';
+        END IF;
+        moment := clock_timestamp();
     END IF;
     SELECT array_agg(b.id), array_agg(relaycore_counter_start(b.period, b.rolling, moment)) INTO ids, starts
     FROM (SELECT DISTINCT s.name ->> 0 AS scope, s.name ->> 1 AS ref
@@ -447,18 +464,18 @@ BEGIN
     END IF;
 END $$;
 
--- How much of each of the locked reservations is given back: what is said, at most all; all where nothing is said.
-CREATE FUNCTION relaycore_parts(locked uuid[], ids uuid[], parts numeric[]) RETURNS TABLE (id uuid, amount numeric)
+-- How much of each of the locked reservations is given back: what is more than is kept; all where nothing is said.
+CREATE FUNCTION relaycore_spare(locked uuid[], ids uuid[], kept numeric[]) RETURNS TABLE (id uuid, amount numeric)
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT r.id, least(r.amount_usd, greatest(0, CASE WHEN parts IS NULL THEN r.amount_usd ELSE p.part END))
+    SELECT r.id, CASE WHEN kept IS NULL THEN r.amount_usd ELSE greatest(0, r.amount_usd - greatest(0, k.kept)) END
     FROM reservations AS r
-    LEFT JOIN (SELECT w.id, sum(w.part) AS part FROM unnest(ids, parts) AS w (id, part) GROUP BY w.id) AS p ON p.id = r.id
+    LEFT JOIN (SELECT w.id, min(w.kept) AS kept FROM unnest(ids, kept) AS w (id, kept) GROUP BY w.id) AS k ON k.id = r.id
     WHERE r.id = ANY (locked)
 $$;
 
--- Gives reservations of a process back, as far as they are still there, or parts of them (`parts`, beside `ids`); says
--- how many there were.
-CREATE FUNCTION relaycore_release(process uuid, ids uuid[], parts numeric[] DEFAULT NULL) RETURNS integer
+-- Gives reservations of a process back, as far as they are still there, but for what is `kept` (beside `ids`); says how
+-- many there were. Doing so again, or late, gives back nothing more.
+CREATE FUNCTION relaycore_release(process uuid, ids uuid[], kept numeric[] DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT SET jit = off AS $$
 DECLARE
     found_ids uuid[]; freed_ids uuid[]; freed_starts timestamptz[]; freed numeric[];
@@ -469,13 +486,13 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT array_agg(b.id), array_agg(b.start), array_agg(g.amount) INTO freed_ids, freed_starts, freed
-    FROM relaycore_parts(found_ids, ids, parts) AS g
+    FROM relaycore_spare(found_ids, ids, kept) AS g
     JOIN reservations AS r ON r.id = g.id, unnest(r.budget_ids, r.period_starts) AS b (id, start);
-    IF parts IS NULL THEN
+    IF kept IS NULL THEN
         DELETE FROM reservations WHERE id = ANY (found_ids);
     ELSE
         UPDATE reservations AS r SET amount_usd = r.amount_usd - g.amount
-        FROM relaycore_parts(found_ids, ids, parts) AS g WHERE r.id = g.id;
+        FROM relaycore_spare(found_ids, ids, kept) AS g WHERE r.id = g.id;
     END IF;
     PERFORM relaycore_post(NULL, freed_ids, freed_starts, freed);
     RETURN cardinality(found_ids);

@@ -1,4 +1,5 @@
 DROP FUNCTION relaycore_ledger_check();
+DROP FUNCTION relaycore_refund(uuid[]);
 DROP FUNCTION relaycore_reap();
 DROP FUNCTION relaycore_read_facts(reservations);
 DROP FUNCTION relaycore_adjust(jsonb);

@@ -167,7 +167,7 @@ BEGIN
     UPDATE requests AS r SET estimated_cost = s.total
     FROM unnest(totals) WITH ORDINALITY AS s (total, place)
     WHERE r.id = (changed[s.place]).id AND r.request_time = (changed[s.place]).request_time;
-    PERFORM relaycore_correct_hours(changed, 0, costs, unknown, array_fill(0::float8, ARRAY[cardinality(totals)]));
+    PERFORM relaycore_correct_hours(changed, 0, costs, unknown, array_fill(0::float8, ARRAY[coalesce(cardinality(totals), 0)]));
     PERFORM relaycore_post(postings, NULL, NULL, NULL);
 END $$;
 
@@ -248,6 +248,25 @@ BEGIN
         WHERE p.lease_until < now() AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.process_id = p.id);
     END IF;
     RETURN coalesce(cardinality(found_ids), 0);
+END $$;
+
+-- Takes back what the reaper booked of leases whose process lives after all and has booked each of their calls.
+CREATE FUNCTION relaycore_refund(leases uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    lines jsonb;
+BEGIN
+    PERFORM relaycore_begin_posting(true);
+    SELECT jsonb_agg(to_jsonb(booked)) INTO lines
+    FROM (SELECT l.request_id, l.request_time, l.token_class, -sum(l.quantity) AS quantity,
+                 -sum(l.amount_usd) AS amount_usd
+          FROM ledger AS l
+          WHERE l.request_id = ANY (leases) AND l.token_class = 'reserved'
+            AND NOT EXISTS (SELECT FROM requests AS r WHERE r.id = l.request_id AND r.request_time = l.request_time)
+          GROUP BY 1, 2, 3 HAVING sum(l.amount_usd) > 0) AS booked;
+    IF lines IS NOT NULL THEN
+        PERFORM relaycore_adjust(lines);
+    END IF;
 END $$;
 
 -- Compares counters with ledger and reservations, and requests with the ledger, all at one moment; no row: all is well.

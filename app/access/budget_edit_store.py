@@ -75,6 +75,12 @@ def find_budget(connection: Connection, budget_id: UUID) -> BudgetView | None:
     return _view(line) if line is not None else None
 
 
+def list_budget_ids(connection: Connection, scope: str, ref: str) -> list[UUID]:
+    """Return the ids of the live budgets of `ref`."""
+    live = (budgets.c.scope == scope, budgets.c.ref == ref, budgets.c.deleted_at.is_(None))
+    return list(connection.execute(select(budgets.c.id).where(*live).order_by(budgets.c.id)).scalars())
+
+
 def list_budgets(
     connection: Connection, where: Sequence[ColumnElement[bool]] = (), *, limit: int, before: UUID | None = None
 ) -> list[BudgetView]:

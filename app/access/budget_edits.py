@@ -10,10 +10,19 @@ from msgspec import UNSET
 from sqlalchemy import Connection
 
 from app.access.budget_bodies import BudgetChanges, BudgetCreation
-from app.access.budget_edit_store import OWNERS, delete_budget, find_budget, insert_budget, is_owner, update_budget
+from app.access.budget_edit_store import (
+    OWNERS,
+    delete_budget,
+    find_budget,
+    insert_budget,
+    is_owner,
+    list_budget_ids,
+    update_budget,
+)
 from app.access.budget_types import BudgetView
-from app.access.given import is_money
+from app.access.given import is_money, settle_instant
 from app.access.pages import find_id
+from app.access.principal_store import lock_access
 from app.db.control import Change
 from app.errors import BadRequestError, NotFoundError
 
@@ -27,6 +36,7 @@ STATED = (*FIXED, "name", *AMOUNTS, "override_until")
 def create_budget(change: Change, body: BudgetCreation) -> BudgetView:
     """Make a budget; it begins with what was spent in its period already."""
     given = msgspec.structs.asdict(body)
+    settle_instant(given, "override_until")
     given["ref"] = find_ref(change.connection, body.scope, body.ref)
     if body.rolling and body.period == "total":
         raise BadRequestError("A budget for ever does not roll.", param="rolling")
@@ -45,6 +55,7 @@ def change_budget(change: Change, budget_id: UUID, body: BudgetChanges) -> Budge
     for name in FIXED:
         if name in given and given.pop(name) != getattr(before, name):
             raise BadRequestError(f"The '{name}' of a budget cannot change: make another one.", param=name)
+    settle_instant(given, "override_until")
     check_amounts(given)
     if any(name in given and given[name] is None for name in OVERRIDE):
         given |= dict.fromkeys(OVERRIDE)
@@ -64,6 +75,12 @@ def remove_budget(change: Change, budget_id: UUID) -> None:
     change.note("budget.delete", "budget", budget_id, before=describe(before))
 
 
+def remove_budgets(change: Change, scope: str, owner_id: UUID) -> None:
+    """Take away all budgets of somebody who is no more."""
+    for budget_id in list_budget_ids(change.connection, scope, str(owner_id)):
+        remove_budget(change, budget_id)
+
+
 def get_budget(connection: Connection, budget_id: UUID) -> BudgetView:
     """Return a budget. Raises NotFoundError."""
     found = find_budget(connection, budget_id)
@@ -81,6 +98,7 @@ def find_ref(connection: Connection, scope: str, ref: str) -> str:
     """Return `ref` as it is stored. Raises BadRequestError when nobody goes by it."""
     if scope not in OWNERS:
         return ref
+    lock_access(connection)
     owner_id = find_id(ref)
     if owner_id is None or not is_owner(connection, scope, owner_id):
         raise BadRequestError(f"There is no {scope} with this id.", param="ref")

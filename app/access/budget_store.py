@@ -14,14 +14,18 @@ RESERVE = """
 SELECT granted, extract(epoch FROM reserved_at)::float8, budget_id, scope, ref, period, coalesce(rolling, false),
        coalesce(limit_usd, 0), coalesce(spent_usd, 0), coalesce(reserved_usd, 0), coalesce(remaining_usd, 0),
        extract(epoch FROM resets_at)::float8
-FROM relaycore_reserve(%s, %s::jsonb) ORDER BY ask
+FROM relaycore_reserve(%s, %s::jsonb, %s) ORDER BY ask
 """
 RELEASE = "SELECT relaycore_release(%s, %s::uuid[])"
-RELEASE_PARTS = "SELECT relaycore_release(%s, %s::uuid[], %s::numeric[])"
+RELEASE_SPARE = "SELECT relaycore_release(%s, %s::uuid[], %s::numeric[])"
+END_TURNS = "SELECT relaycore_end_turns(%s, %s)"
+REFUND = "SELECT relaycore_refund(%s::uuid[])"
 RENEW = """
 WITH before AS (SELECT lease_until FROM processes WHERE id = %(id)s)
-INSERT INTO processes (id, lease_until) VALUES (%(id)s, now() + make_interval(secs => %(seconds)s))
-ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
+INSERT INTO processes (id, lease_until, turns_over)
+VALUES (%(id)s, now() + make_interval(secs => %(seconds)s), %(turns_over)s)
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until,
+                               turns_over = greatest(processes.turns_over, excluded.turns_over)
 RETURNING EXISTS (SELECT FROM before WHERE lease_until >= now())
 """
 END = """
@@ -49,12 +53,15 @@ _Line = tuple[
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-async def reserve(connection: Connection, process_id: UUID, asks: Sequence[Ask]) -> list[Answer]:
+async def reserve(
+    connection: Connection, process_id: UUID, asks: Sequence[Ask], turn: int | None = None
+) -> list[Answer]:
     """Hold money for `asks`, in order, and return the answer to each.
 
-    Money whose answer was lost may be asked for again under the same id: it is held once.
+    Money whose answer was lost may be asked for again under the same id: it is held once. After `end_turns` nothing
+    is held in that turn any more, however late the database comes to it: it then raises psycopg.Error.
     """
-    cursor = await connection.execute(RESERVE, (process_id, write_asks(asks)))
+    cursor = await connection.execute(RESERVE, (process_id, write_asks(asks), turn))
     lines = cast(list[_Line], await cursor.fetchall())
     return [_read_answer(ask, line) for ask, line in zip(asks, lines, strict=True)]
 
@@ -113,18 +120,29 @@ async def release(connection: Connection, process_id: UUID, ids: Sequence[UUID])
     await connection.execute(RELEASE, (process_id, list(ids)))
 
 
-async def release_parts(connection: Connection, process_id: UUID, parts: Sequence[tuple[UUID, Decimal]]) -> None:
-    """Give back parts of what this process holds; the rest stays held."""
-    ids, amounts = [one for one, _ in parts], [amount for _, amount in parts]
-    await connection.execute(RELEASE_PARTS, (process_id, ids, amounts))
+async def release_spare(connection: Connection, process_id: UUID, kept: Sequence[tuple[UUID, Decimal]]) -> None:
+    """Give back what this process holds beyond what is `kept` of each; twice is no more than once."""
+    ids, amounts = [one for one, _ in kept], [amount for _, amount in kept]
+    await connection.execute(RELEASE_SPARE, (process_id, ids, amounts))
 
 
-async def renew_lease(connection: Connection, process_id: UUID, seconds: float) -> bool:
-    """Say that this process lives for so long.
+async def end_turns(connection: Connection, process_id: UUID, turn: int) -> None:
+    """Have nothing granted any more that this process asked for up to this turn; what was, can then be released."""
+    await connection.execute(END_TURNS, (process_id, turn))
+
+
+async def refund(connection: Connection, leases: Sequence[UUID]) -> None:
+    """Take back what the others booked of leases of this process: all their calls are booked by themselves."""
+    await connection.execute(REFUND, (list(leases),))
+
+
+async def renew_lease(connection: Connection, process_id: UUID, seconds: float, turns_over: int = 0) -> bool:
+    """Say that this process lives for so long, and up to which turn it takes no more answers.
 
     False when it had no lease at that moment: it is new, or the others may have settled what it held.
     """
-    cursor = await connection.execute(RENEW, {"id": process_id, "seconds": seconds})
+    values = {"id": process_id, "seconds": seconds, "turns_over": turns_over}
+    cursor = await connection.execute(RENEW, values)
     line = await cursor.fetchone()
     return line is not None and bool(line[0])
 

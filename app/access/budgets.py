@@ -13,10 +13,11 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from app.access.budget_store import list_budgeted, release, release_parts, reserve
+from app.access.budget_store import list_budgeted, reserve
 from app.access.budget_types import Answer, Ask
 from app.access.escrow import LEASE_SECONDS, Escrow, Lease, Scopes
 from app.access.foresight import Foresight
+from app.access.leftovers import Leftovers, give_back_all
 from app.access.processes import ProcessLease
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import BudgetExceededError, UnavailableError
@@ -59,9 +60,12 @@ class Budgets:
         self._budgeted: frozenset[tuple[str, str]] = frozenset()
         self._escrow = Escrow()
         self._asking: list[tuple[Ask, asyncio.Future[Answer]]] = []
+        self._leasing: set[asyncio.Task[Answer]] = set()
         self._unwanted: list[UUID] = []
-        self._spare: list[tuple[UUID, Decimal]] = []
-        self._losses = process.losses
+        self._kept: list[tuple[UUID, Decimal]] = []
+        self._refunds: list[UUID] = []
+        self._lost_turn: int | None = None
+        process.on_loss(self._escrow.lose_all)
         self._runner: asyncio.Task[None] | None = None
         self._tidier: asyncio.Task[None] | None = None
 
@@ -84,12 +88,14 @@ class Budgets:
 
     async def close(self) -> None:
         """Give back what no call holds any more."""
-        tasks = [task for task in (self._tidier, self._runner) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._unwanted += self._escrow.pop_all()
-        await self._give_back()
+        if self._tidier is not None:
+            self._tidier.cancel()
+            await asyncio.gather(self._tidier, return_exceptions=True)
+        await asyncio.gather(*self._leasing, return_exceptions=True)
+        if self._runner is not None:
+            await asyncio.gather(self._runner, return_exceptions=True)
+        self._escrow.end_all()
+        await self._tidy_once()
         await self._connection.close()
 
     async def hold(self, demand: Demand) -> Hold | None:
@@ -99,9 +105,6 @@ class Budgets:
         """
         if not self._process.is_sure and not await self._process.renew():
             raise UnavailableError(AWAY, headers=RETRY_SOON)
-        if self._losses != self._process.losses:
-            self._losses = self._process.losses
-            self._escrow.drop_all()
         lease = self._escrow.take(demand.scopes, demand.wanted_usd, time.monotonic())
         if lease is not None:
             return build_hold(demand, lease.id, demand.wanted_usd, lease.booked_at, escrow=True)
@@ -138,7 +141,16 @@ class Budgets:
             async with asyncio.timeout(WAIT_SECONDS):
                 return await waiting
         except TimeoutError as error:
+            self._turn_down(ask, waiting)
             raise UnavailableError(AWAY, headers=RETRY_SOON) from error
+        except asyncio.CancelledError:
+            self._turn_down(ask, waiting)
+            raise
+
+    def _turn_down(self, ask: Ask, waiting: asyncio.Future[Answer]) -> None:
+        """Give back what was granted in the very moment in which nobody waited for it any more."""
+        if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+            self._unwanted.append(ask.id)
 
     async def _run(self) -> None:
         while self._asking:
@@ -147,14 +159,16 @@ class Budgets:
 
     async def _ask_all(self, turn: list[tuple[Ask, asyncio.Future[Answer]]]) -> None:
         asks = [ask for ask, _ in turn]
+        number = self._process.begin_turn()
+        question = partial(reserve, process_id=self._process.id, asks=asks, turn=number)
         try:
-            answers = await self._connection.run(
-                partial(reserve, process_id=self._process.id, asks=asks), seconds=QUERY_SECONDS
-            )
+            answers = await self._connection.run(question, seconds=QUERY_SECONDS)
         except Exception as error:
             if not isinstance(error, (DatabaseAwayError, psycopg.Error)):
                 logger.exception("Asking for money failed")
-            self._unwanted += [ask.id for ask in asks]  # whether they were granted, nobody knows
+            self._unwanted += [ask.id for ask in asks]  # whether they were or will be granted, nobody knows
+            self._refunds += [ask.id for ask in asks if ask.kind == "escrow"]
+            self._lost_turn = number
             for _, waiting in turn:
                 if not waiting.done():
                     waiting.set_exception(UnavailableError(AWAY, headers=RETRY_SOON))
@@ -177,9 +191,11 @@ class Budgets:
             facts=demand.shared_facts,
         )
         asked = asyncio.create_task(self._ask(ask))
+        self._leasing.add(asked)
         asked.add_done_callback(partial(self._take_lease, ask))
 
     def _take_lease(self, ask: Ask, asked: asyncio.Task[Answer]) -> None:
+        self._leasing.discard(asked)
         answer = asked.result() if not asked.cancelled() and asked.exception() is None else None
         if answer is None or answer.granted_usd is None or answer.budget_id is None:
             self._escrow.forgo(ask.scopes)
@@ -197,24 +213,28 @@ class Budgets:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            now = time.monotonic()
-            self._unwanted += self._escrow.pop_idle(now)
-            self._spare += self._escrow.pop_spare(now)
-            await self._give_back()
+            try:
+                await self._tidy_once()
+            except Exception:
+                logger.exception("Giving back what is held failed")
 
-    async def _give_back(self) -> None:
-        ids, self._unwanted = self._unwanted, []
-        parts, self._spare = self._spare, []
-        mine = self._process.id
+    async def _tidy_once(self) -> None:
+        now = time.monotonic()
+        idle = self._escrow.pop_idle(now)
+        self._unwanted += [lease.id for lease in idle]
+        self._refunds += [lease.id for lease in idle if lease.lost]
+        self._kept += self._escrow.pop_kept(now)
+        work = Leftovers(self._unwanted, self._kept, self._refunds, self._lost_turn)
+        if not any(work):
+            return
+        self._unwanted, self._kept, self._refunds, self._lost_turn = [], [], [], None
         try:
-            if parts:
-                await self._connection.run(partial(release_parts, process_id=mine, parts=parts), seconds=QUERY_SECONDS)
-                parts = []
-            if ids:
-                await self._connection.run(partial(release, process_id=mine, ids=ids), seconds=QUERY_SECONDS)
-        except (DatabaseAwayError, psycopg.Error):
-            self._unwanted += ids
-            self._spare += parts
+            await self._connection.run(partial(give_back_all, self._process.id, work), seconds=QUERY_SECONDS)
+        except (DatabaseAwayError, psycopg.Error):  # all of it may be done twice
+            self._unwanted += work.unwanted
+            self._kept += work.kept
+            self._refunds += work.refunds
+            self._lost_turn = self._lost_turn or work.lost_turn
 
 
 def build_ask(demand: Demand) -> Ask:

@@ -21,7 +21,11 @@ _MAX_KNOWN = 4096
 
 
 class Lease(msgspec.Struct):
-    """One piece of leased money. `free_usd` is what no call under way holds; `open_until` is monotonic seconds."""
+    """One piece of leased money; `open_until` is monotonic seconds.
+
+    `free_usd` is what no call under way holds, `held_usd` what the `calls` under way hold, and `kept_usd` what the
+    database was told to keep of it. `lost`: the others may have taken this process for dead, and settled the lease.
+    """
 
     id: UUID
     scopes: Scopes
@@ -29,6 +33,9 @@ class Lease(msgspec.Struct):
     booked_at: float
     open_until: float
     calls: int = 0
+    held_usd: Decimal = Decimal(0)
+    kept_usd: Decimal | None = None
+    lost: bool = False
 
 
 class _Pace(msgspec.Struct):
@@ -60,6 +67,7 @@ class Escrow:
             del self._open[scopes]
             return None
         lease.free_usd -= amount_usd
+        lease.held_usd += amount_usd
         lease.calls += 1
         return lease
 
@@ -92,34 +100,35 @@ class Escrow:
         lease = self._leases.get(lease_id)
         if lease is not None:
             lease.free_usd += held_usd - cost_usd
+            lease.held_usd -= held_usd
             lease.calls -= 1
 
-    def pop_idle(self, now: float) -> list[UUID]:
+    def pop_idle(self, now: float) -> list[Lease]:
         """Return, and forget, the leases that are over and have no call under way."""
         over = [lease for lease in self._leases.values() if lease.calls <= 0 and now >= lease.open_until]
         for lease in over:
             self._forget(lease)
-        return [lease.id for lease in over]
+        return over
 
-    def pop_spare(self, now: float) -> list[tuple[UUID, Decimal]]:
-        """Return, and forget, what leases that are over have free beside the calls that still hold some of them."""
-        over = [lease for lease in self._leases.values() if now >= lease.open_until and lease.free_usd > 0]
-        spare = [(lease.id, lease.free_usd) for lease in over]
-        for lease in over:
-            lease.free_usd = Decimal(0)
-        return spare
+    def pop_kept(self, now: float) -> list[tuple[UUID, Decimal]]:
+        """Return what the calls under way hold of leases that are over, where that has changed: all else goes back."""
+        over = [lease for lease in self._leases.values() if now >= lease.open_until and lease.calls > 0]
+        changed = [lease for lease in over if lease.kept_usd != lease.held_usd]
+        for lease in changed:
+            lease.kept_usd = lease.held_usd
+        return [(lease.id, lease.held_usd) for lease in changed]
 
-    def drop_all(self) -> None:
-        """Forget every lease: the others took this process for dead, and settled what it held."""
+    def lose_all(self) -> None:
+        """End every lease: the others may have taken this process for dead, and settled what it held."""
+        self.end_all()
+        for lease in self._leases.values():
+            lease.lost = True
+
+    def end_all(self) -> None:
+        """Take from no lease any more."""
         self._open.clear()
-        self._leases.clear()
-
-    def pop_all(self) -> list[UUID]:
-        """Return, and forget, every lease without a call under way, whether it is over or not."""
-        unused = [lease for lease in self._leases.values() if lease.calls <= 0]
-        for lease in unused:
-            self._forget(lease)
-        return [lease.id for lease in unused]
+        for lease in self._leases.values():
+            lease.open_until = 0.0
 
     def _forget(self, lease: Lease) -> None:
         del self._leases[lease.id]

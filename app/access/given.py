@@ -34,10 +34,22 @@ def read_given(body: msgspec.Struct) -> dict[str, Any]:
         given["tags"] = list(dict.fromkeys(given["tags"]))
     if "metadata" in given:
         _check_metadata(given["metadata"])
+    settle_instant(given, "expires_at")
     expires_at = given.get("expires_at")
     if expires_at is not None and expires_at <= datetime.now(UTC):
         raise BadRequestError("'expires_at' must be in the future.", param="expires_at")
     return given
+
+
+def settle_instant(given: dict[str, Any], name: str) -> None:
+    """Have an instant in UTC; one that no calendar of ours has is a BadRequestError."""
+    at: datetime | None = given.get(name)
+    if at is None:
+        return
+    try:
+        given[name] = at.astimezone(UTC)
+    except OverflowError as error:
+        raise BadRequestError(f"'{name}' must lie in the years 1 to 9999 (UTC).", param=name) from error
 
 
 def take_budget(given: dict[str, Any], before: Mapping[str, Any]) -> Budget | None:

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection
 
 from app.access.bodies import KeyChanges, KeyCreation
+from app.access.budget_edits import remove_budgets
 from app.access.given import find_changes, read_given, take_budget
 from app.access.keys import Secret
 from app.access.principal_store import (
@@ -75,6 +76,7 @@ def revoke_key(change: Change, key_id: UUID) -> None:
     lock_access(change.connection)
     before = get_view(change.connection, KEY, key_id)
     mark_deleted(change.connection, api_keys, key_id)
+    remove_budgets(change, "key", key_id)
     change.note("api_key.revoke", "api_key", key_id, before=before)
 
 

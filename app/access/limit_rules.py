@@ -44,6 +44,11 @@ def is_limited(limit: Limit) -> bool:
     return limit.rpm is not None or limit.tpm is not None or limit.max_parallel is not None
 
 
+def list_parallel(asking: Asking) -> list[str]:
+    """Return the scopes of an asking that limit calls at a time."""
+    return [limit.scope for limit in asking.limits if limit.max_parallel is not None]
+
+
 def counts_tokens(limits: Iterable[Limit]) -> bool:
     """Return whether any of the limits is one of tokens."""
     return any(limit.tpm is not None for limit in limits)

@@ -12,7 +12,7 @@ import psycopg
 
 from app.access.limit_clock import Reading, SteadyClock
 from app.access.limit_full import FullScopes
-from app.access.limit_rules import build_refusal
+from app.access.limit_rules import build_refusal, list_parallel
 from app.access.limit_store import CLOCK_IS_LATE, SESSION_OPTIONS, admit, finish, move_clock, read_clock
 from app.access.limit_types import Admission, Asking, Decision, Done
 from app.db.connection import DatabaseAwayError, PatientConnection
@@ -28,6 +28,9 @@ FINISH_SECONDS = 0.01
 """How long finished calls wait for one to be admitted in the same round trip."""
 
 AGAIN_SECONDS = 0.5
+DOUBT_SECONDS = 5.0
+"""After how long calls under way are told once more: an admission that nobody waits for any more may have come late."""
+
 PARALLEL_SECONDS = 0.05
 """After how long a call is tried again that found too many under way: one may have ended elsewhere just now."""
 
@@ -55,6 +58,8 @@ class RateLimiter:
         self._untold: set[str] = set()
         self._runner: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._doubts: set[str] = set()
+        self._doubt_timer: asyncio.TimerHandle | None = None
 
     async def admit(self, asking: Asking) -> Admission:
         """Return the admission of a call, which is finished once, whatever becomes of it.
@@ -65,6 +70,7 @@ class RateLimiter:
         refusal = decision.refusal
         if refusal is not None and refusal.limit == "max_parallel" and refusal.value > 0:
             await asyncio.sleep(PARALLEL_SECONDS)
+            self._untold.update(list_parallel(asking))  # should the database have counted calls that are none
             decision = await self._ask(asking)
         if decision.refusal is not None:
             raise build_refusal(decision.refusal, asking, decision.standing)
@@ -77,8 +83,15 @@ class RateLimiter:
         admission.finished = True
         self._finish(admission.asking, admission.event_id, tokens)
 
+    def tell_anew(self) -> None:
+        """Have all calls under way counted again: the others may have taken this process for dead."""
+        self._untold.update(self._under_way)
+        self._tell_soon(FINISH_SECONDS)
+
     async def close(self) -> None:
         """Tell the database what was finished, and let go of the connection."""
+        if self._doubt_timer is not None:
+            self._doubt_timer.cancel()
         if self._runner is not None:
             await asyncio.gather(self._runner, return_exceptions=True)
         self._cancel_timer()
@@ -218,9 +231,18 @@ class RateLimiter:
 
     def _lose(self, askings: Iterable[Asking], done: Done) -> None:
         """Note that nobody knows what the database did: calls under way are told anew, tokens stay as admitted."""
-        self._untold.update(done.calls)
-        for asking in askings:
-            self._untold.update(limit.scope for limit in asking.limits if limit.max_parallel is not None)
+        scopes = {*done.calls, *(scope for asking in askings for scope in list_parallel(asking))}
+        self._untold |= scopes
+        self._doubts |= scopes
+        if scopes:
+            if self._doubt_timer is not None:
+                self._doubt_timer.cancel()
+            self._doubt_timer = asyncio.get_running_loop().call_later(DOUBT_SECONDS, self._tell_doubts)
+
+    def _tell_doubts(self) -> None:
+        self._untold |= self._doubts
+        self._doubts.clear()
+        self._start()
 
     def _refuse_all(self, waitings: list[Waiting]) -> None:
         """Refuse those that were asked for, and those behind them: they would only wait for the same."""

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import OrganizationChanges, OrganizationCreation
+from app.access.budget_edits import remove_budgets
 from app.access.given import find_changes, read_given
 from app.access.principal_store import (
     find_organization,
@@ -58,6 +59,7 @@ def delete_organization(change: Change, organization_id: UUID) -> None:
         if find_where(change.connection, table, table.c.organization_id == organization_id) is not None:
             raise ConflictError(f"The organization still has {name}.", code="organization_not_empty")
     mark_deleted(change.connection, organizations, organization_id)
+    remove_budgets(change, "organization", organization_id)
     change.note("organization.delete", "organization", organization_id, before=before)
 
 

@@ -29,12 +29,15 @@ logger = logging.getLogger("relaycore.processes")
 class ProcessLease:
     """Says to the others that this process lives. Whoever lets it run out is taken for dead, and its holds settled.
 
-    `losses` counts how often that may have happened to this process: what it held before, it holds no longer.
+    `losses` counts how often that may have happened to this process: what it held before, it holds no longer. `turn` is
+    the last one in which it asked for something; the answers to those before it are there, or not awaited any more.
     """
 
     def __init__(self, url: str) -> None:
         self.id: UUID = make_uuid7()
         self.losses = 0
+        self.turn = 0
+        self._on_loss: list[Callable[[], None]] = []
         self._connection = PatientConnection(url, name="relaycore lease")
         self._held_until = 0.0
         self._held_since = 0.0
@@ -44,6 +47,15 @@ class ProcessLease:
     def is_sure(self) -> bool:
         """Whether nobody can have taken this process for dead, nor will in the next moments."""
         return time.monotonic() + LEAST_LEFT_SECONDS < self._held_until
+
+    def begin_turn(self) -> int:
+        """Return the number of the turn that begins."""
+        self.turn += 1
+        return self.turn
+
+    def on_loss(self, act: Callable[[], None]) -> None:
+        """Have `act` called when this process may have been taken for dead."""
+        self._on_loss.append(act)
 
     async def start(self) -> None:
         """Take the lease and keep it; without a database it is taken once it is there."""
@@ -61,14 +73,20 @@ class ProcessLease:
     async def renew(self) -> bool:
         """Prolong the lease; False when the database did not answer."""
         asked = time.monotonic()
-        alive = await self._try(lambda c: renew_lease(c, self.id, LEASE_SECONDS), QUERY_SECONDS)
+        turns_over = max(self.turn - 1, 0)
+        alive = await self._try(lambda c: renew_lease(c, self.id, LEASE_SECONDS, turns_over), QUERY_SECONDS)
         if alive is None:
             return False
         if not alive or asked > self._held_until:
-            self.losses += 1
-            self._held_since = asked
-        self._held_until = asked + LEASE_SECONDS
+            self._note_loss(asked)
+        self._held_until = max(self._held_until, asked + LEASE_SECONDS)
         return True
+
+    def _note_loss(self, at: float) -> None:
+        self.losses += 1
+        self._held_since = at
+        for act in self._on_loss:
+            act()
 
     async def _keep(self) -> None:
         while True:

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import TeamChanges, TeamCreation
+from app.access.budget_edits import remove_budgets
 from app.access.given import find_changes, read_given
 from app.access.key_edits import revoke_keys
 from app.access.principal_store import (
@@ -62,6 +63,7 @@ def delete_team(change: Change, team_id: UUID) -> None:
     revoke_keys(change, api_keys.c.team_id == team_id)
     delete_members(change.connection, team_members.c.team_id == team_id)
     mark_deleted(change.connection, teams, team_id)
+    remove_budgets(change, "team", team_id)
     change.note("team.delete", "team", team_id, before=before)
 
 

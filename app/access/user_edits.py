@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.access.bodies import UserChanges, UserCreation
+from app.access.budget_edits import remove_budgets
 from app.access.given import find_changes, read_given, take_budget
 from app.access.key_edits import revoke_keys
 from app.access.principal_store import (
@@ -74,6 +75,7 @@ def delete_user(change: Change, user_id: UUID) -> None:
     revoke_keys(change, api_keys.c.user_id == user_id)
     delete_members(change.connection, team_members.c.user_id == user_id)
     mark_deleted(change.connection, users, user_id)
+    remove_budgets(change, "user", user_id)
     change.note("user.delete", "user", user_id, before=before)
 
 

@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import zlib
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -33,13 +34,15 @@ class Spool:
     """A bounded queue of frames in a folder that several processes may share.
 
     A file belongs to the process that holds its lock (flock), which the system gives up when that process dies; the
-    others then read it as their own. Blocking; one caller at a time.
+    others then read it as their own. A process that lives reads what it wrote itself: it waits to hear what became of
+    the rows. Blocking; one caller at a time.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._writing: BinaryIO | None = None
+        self._sealed: deque[BinaryIO] = deque()
         self._reading: BinaryIO | None = None
         self._frame: list[PricedRow] | None = None
         self.damaged_frames = 0
@@ -87,6 +90,9 @@ class Spool:
     def close(self) -> None:
         """Give up the files; whoever comes next reads them."""
         self._seal()
+        for file in self._sealed:
+            file.close()
+        self._sealed.clear()
         if self._reading is not None:
             self._reading.close()
             self._reading = None
@@ -117,19 +123,28 @@ class Spool:
     def _open_new(self) -> BinaryIO:
         name = f"{time.time_ns():020d}-{os.getpid()}-{uuid4().hex[:8]}"
         hidden = self._folder / f"{name}.new"
+        path = self._folder / (name + SUFFIX)
         handle = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        hidden.rename(self._folder / (name + SUFFIX))  # seen by others only when it is locked
-        return os.fdopen(handle, "r+b", buffering=0)
+        hidden.rename(path)  # seen by others only when it is locked
+
+        def take_over(_name: str, _flags: int) -> int:
+            return handle
+
+        return open(path, "r+b", buffering=0, opener=take_over)
 
     def _seal(self) -> None:
         if self._writing is not None:
-            self._writing.close()
+            self._sealed.append(self._writing)
             self._writing = None
 
     def _open_oldest(self) -> bool:
-        """Start on the oldest file nobody holds; our own is sealed first, so rows to come open a new one."""
+        """Start on our oldest file, else on the oldest that nobody holds; rows to come open a new one."""
         self._seal()
+        if self._sealed:
+            self._reading = self._sealed.popleft()
+            self._reading.seek(0)
+            return True
         try:
             paths = sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX)
         except FileNotFoundError:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from app.cache.idempotent_store import Ending, Found, Started, begin_call, end_call
+from app.cache.idempotent_store import Ending, Found, Started, abandon_calls, begin_call, end_call
 from app.db.connection import DatabaseAwayError, PatientConnection
 from app.errors import BadRequestError, ConflictError, RelayError, UnavailableError
 from app.wire.http import Headers
@@ -25,7 +25,10 @@ END_SECONDS = 1.0
 CATCH_UP_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 LOST_SECONDS = 60.0
-"""How long a call that could not be begun is looked for: a late database may still have noted it."""
+"""How long a call that could not be begun is looked for once the database answers: it may come to it late."""
+
+SESSION_OPTIONS = "-c statement_timeout=3s"
+"""Nobody waits that long."""
 
 TURNS = 5
 
@@ -44,15 +47,22 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
+class Lost(msgspec.Struct, kw_only=True):
+    """A call that was not begun as far as we know; it is looked for `since` the database answered first."""
+
+    started: Started
+    since: float | None = None
+
+
 class IdempotentCalls:
     """The keys as this process's calls meet them. `process_id` is that of its lease: who has none is dead."""
 
     def __init__(self, database_url: str, process_id: UUID) -> None:
         self._process_id = process_id
-        self._begins = PatientConnection(database_url, name="relaycore idempotency")
+        self._begins = PatientConnection(database_url, name="relaycore idempotency", options=SESSION_OPTIONS)
         self._ends = PatientConnection(database_url, name="relaycore idempotency ends")
         self._unsaved: dict[UUID, Ending] = {}
-        self._lost: dict[UUID, tuple[Started, float]] = {}
+        self._lost: dict[UUID, Lost] = {}
         self._catching_up: asyncio.Task[None] | None = None
 
     async def begin(self, scope: bytes, key: str, body: bytes, request_id: str) -> Replay | Started:
@@ -70,12 +80,10 @@ class IdempotentCalls:
                 if found is not None:
                     return started if found.state == "started" else read_replay(found)
         except (DatabaseAwayError, psycopg.Error) as error:
-            self._lost[started.token] = (started, time.monotonic())
-            self._catch_up()
+            self._lose_begin(started)
             raise UnavailableError(AWAY, headers=RETRY_SOON) from error
         except asyncio.CancelledError:
-            self._lost[started.token] = (started, time.monotonic())
-            self._catch_up()
+            self._lose_begin(started)
             raise
         raise in_flight("")
 
@@ -104,7 +112,7 @@ class IdempotentCalls:
         await self._ends.close()
 
     async def _ask(self, started: Started, body_hash: bytes, request_id: str) -> Found | None:
-        lost = [token for token, (one, _) in self._lost.items() if one.key_hash == started.key_hash]
+        lost = [token for token, one in self._lost.items() if one.started.key_hash == started.key_hash]
         begin = partial(
             begin_call,
             started=started,
@@ -140,6 +148,11 @@ class IdempotentCalls:
         self._unsaved.pop(ending.started.token, None)
         return True
 
+    def _lose_begin(self, started: Started) -> None:
+        """Note that the database may have taken the key for a call that is not made, or may yet do so."""
+        self._lost[started.token] = Lost(started=started)
+        self._catch_up()
+
     def _catch_up(self) -> None:
         if self._catching_up is None or self._catching_up.done():
             self._catching_up = asyncio.create_task(self._save_later())
@@ -153,14 +166,21 @@ class IdempotentCalls:
         for ending in list(self._unsaved.values()):
             if not await self._save(ending, CATCH_UP_SECONDS):
                 return
-        for token, (started, since) in list(self._lost.items()):
-            ending = Ending(started=started, state="free")
-            try:
-                gone = await self._ends.run(partial(end_call, ending=ending), seconds=CATCH_UP_SECONDS)
-            except (DatabaseAwayError, psycopg.Error):
-                return
-            if gone or time.monotonic() - since > LOST_SECONDS:
-                self._lost.pop(token, None)
+        await self._free_lost(list(self._lost.values()))
+
+    async def _free_lost(self, lost: list[Lost]) -> None:
+        if not lost:
+            return
+        work = partial(abandon_calls, lost=[one.started for one in lost])
+        try:
+            freed = await self._ends.run(work, seconds=CATCH_UP_SECONDS)
+        except (DatabaseAwayError, psycopg.Error):
+            return
+        now = time.monotonic()
+        for one in lost:
+            one.since = one.since or now
+            if one.started.token in freed or now - one.since > LOST_SECONDS:
+                self._lost.pop(one.started.token, None)
 
 
 def check_key(key: str) -> None:

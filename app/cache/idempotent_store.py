@@ -47,6 +47,12 @@ WHERE scope = %(scope)s AND key_hash = %(key_hash)s AND token = %(token)s
 ABANDON = """
 DELETE FROM idempotent_calls WHERE scope = %(scope)s AND key_hash = %(key_hash)s AND token = %(token)s
 """
+ABANDON_ALL = """
+DELETE FROM idempotent_calls AS held
+USING unnest(%s::bytea[], %s::bytea[], %s::uuid[]) AS lost (scope, key_hash, token)
+WHERE held.scope = lost.scope AND held.key_hash = lost.key_hash AND held.token = lost.token
+RETURNING held.token
+"""
 
 DELETE_EXPIRED = """
 DELETE FROM idempotent_calls WHERE (scope, key_hash) IN (
@@ -121,6 +127,14 @@ async def end_call(connection: Connection, ending: Ending) -> bool:
         return (await connection.execute(ABANDON, values)).rowcount > 0
     values |= {"state": ending.state, "status": ending.status, "headers": _encode(ending.headers), "body": ending.body}
     return (await connection.execute(FINISH, values)).rowcount > 0
+
+
+async def abandon_calls(connection: Connection, lost: Sequence[Started]) -> set[UUID]:
+    """Free the keys of calls that were not made, and return the tokens of those that were taken."""
+    values = [one.scope for one in lost], [one.key_hash for one in lost], [one.token for one in lost]
+    return {
+        token for (token,) in cast(list[tuple[UUID]], await (await connection.execute(ABANDON_ALL, values)).fetchall())
+    }
 
 
 async def delete_expired_calls(connection: Connection, limit: int = 1000) -> int:

@@ -7,7 +7,7 @@ import msgspec
 
 from app.catalog.seed import ConfigError, check_document
 from app.catalog.types import MAPS, MASK, ConfigDocument, ProviderConfig
-from app.errors import BadRequestError, ConflictError
+from app.errors import ConflictError, build_misfit
 
 VERSION = "version"
 
@@ -44,11 +44,7 @@ def check_change(content: object) -> ConfigDocument:
     try:
         document = check_document(content)
     except ConfigError as error:
-        message = str(error)
-        _, separator, place = message.rpartition("`$.")
-        raise BadRequestError(
-            f"The configuration does not fit: {message}", param=place.rstrip("`") if separator else None
-        ) from error
+        raise build_misfit(str(error), "The configuration does not fit: ") from error
     providers = {name: _unmask(entry) for name, entry in document.providers.items()}
     return msgspec.structs.replace(document, providers=providers)
 

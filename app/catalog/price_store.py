@@ -1,6 +1,5 @@
 """The history of prices in Postgres: what the price book reads of it, and how the catalogue's prices get in."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +9,7 @@ from typing import cast as as_type
 from sqlalchemy import ColumnElement, Connection, Double, Executable, cast, extract, func, literal, select, text
 
 from app.catalog.price_diff import Key, PriceDiff, compare_prices, key_of
-from app.catalog.prices import Origin, PriceRow
+from app.catalog.prices import EVER, NEVER, Origin, PriceRow
 from app.db.connection import Connection as HotConnection
 from app.db.tables import price_versions
 from app.db.tables.columns import INSTANT
@@ -83,7 +82,13 @@ LEFT JOIN (SELECT DISTINCT provider, model, token_class FROM price_versions WHER
 async def list_prices(connection: HotConnection) -> list[PriceRow]:
     """Return every price that is known now and holds now, will hold or held a moment ago."""
     cursor = await connection.execute(CURRENT)
-    return [_read_row(as_type(Line, line)) for line in await cursor.fetchall()]
+    known: dict[object, Any] = {}
+    return [_read_row(as_type(Line, _share(line, known))) async for line in cursor]
+
+
+def _share(line: tuple[object, ...], known: dict[object, Any]) -> tuple[object, ...]:
+    """Return a line whose values are those of earlier lines where they are equal: thousands of prices say the same."""
+    return tuple(known.setdefault((type(value), value), value) for value in line)
 
 
 def list_prices_between(connection: Connection, start: datetime, end: datetime) -> list[PriceRow]:
@@ -160,8 +165,8 @@ def _read_row(line: Line) -> PriceRow:
         usd_per_unit=price,
         source=source,
         origin=origin,
-        valid_from=-math.inf if valid_from is None else valid_from,
-        valid_until=math.inf if valid_until is None else valid_until,
+        valid_from=EVER if valid_from is None else valid_from,
+        valid_until=NEVER if valid_until is None else valid_until,
     )
 
 

@@ -5,7 +5,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from functools import lru_cache
 from itertools import chain
 from typing import Literal
 
@@ -41,7 +40,11 @@ _ARITHMETIC = Context(prec=80, rounding=ROUND_HALF_EVEN)  # wide enough that onl
 Origin = Literal["catalogue", "admin"]
 
 
-class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
+EVER, NEVER = -math.inf, math.inf
+"""Since always, and without an end."""
+
+
+class PriceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One price and when it holds, in seconds since the epoch.
 
     It prices the units of `token_class` (a field of Usage, or `requests`) of replies with at least `from_input_tokens`
@@ -56,8 +59,8 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     from_input_tokens: int = 0
     origin: Origin = "catalogue"
-    valid_from: float = -math.inf
-    valid_until: float = math.inf
+    valid_from: float = EVER
+    valid_until: float = NEVER
 
 
 Steps = tuple[tuple[int, Decimal], ...]
@@ -82,7 +85,7 @@ class PriceBook:
 
     def __init__(self, rows: dict[tuple[str, str], list[PriceRow]]) -> None:
         self._rows = rows
-        self._find_timeline = lru_cache(RESOLUTIONS_KEPT)(self._build_timeline)
+        self._timelines: dict[tuple[str, str, str], Timeline] = {}
 
     @classmethod
     def build(cls, rows: Iterable[PriceRow]) -> "PriceBook":
@@ -146,6 +149,15 @@ class PriceBook:
         """Return the prices by which a call of the model is charged, in order of class and tier."""
         classes = _merge(self._list_candidates(provider, model, name or provider), time.time() if at is None else at)
         return [row for label in sorted(classes) for row in sorted(classes[label], key=_start_of)]
+
+    def _find_timeline(self, provider: str, model: str, name: str) -> Timeline:
+        """Return the tariffs of a model; kept in a dictionary, so that an old book needs no collector."""
+        found = self._timelines.get((provider, model, name))
+        if found is None:
+            if len(self._timelines) >= RESOLUTIONS_KEPT:
+                self._timelines.clear()
+            found = self._timelines[provider, model, name] = self._build_timeline(provider, model, name)
+        return found
 
     def _build_timeline(self, provider: str, model: str, name: str) -> Timeline:
         names = self._list_candidates(provider, model, name)

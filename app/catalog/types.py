@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+([/?#]\S*)?$", max_length=2048)]
+# Patterns end with this, since "$" lets a newline follow.
+_END = r"(?![\s\S])"
+Name = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9_.-]{{0,63}}{_END}")]
+Url = Annotated[
+    str, Meta(pattern=rf"^https?://[^\s/@?#\x00-\x1f\x7f]+([/?#][^\s\x00-\x1f\x7f]*)?{_END}", max_length=2048)
+]
 """An address without a user and password in it: those would stand in the open; keys have a field of their own."""
 
 MASK = "********"
@@ -20,7 +24,7 @@ MAPS = frozenset({"providers", "models"})
 """The sections with named entries, which are replaced as a whole."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^\S+$")]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^[^\s\x00-\x1f\x7f]+{_END}")]
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -35,8 +39,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     base_url: Url | None = None
     api_key: Annotated[str, Meta(max_length=4096)] | None = None
     api_keys: Annotated[tuple[str, ...], Meta(max_length=64)] | None = None
-    api_version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")] | None = None
-    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+    api_version: Annotated[str, Meta(pattern=rf"^[A-Za-z0-9._-]{{1,32}}{_END}")] | None = None
+    region: Annotated[str, Meta(pattern=rf"^[a-z0-9-]{{1,32}}{_END}")] | None = None
     discount: Annotated[float, Meta(ge=0, le=1)] = 0.0
     margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
 

@@ -10,7 +10,8 @@ from app.settings import read_settings
 SCOPES = ("inference", "analytics", "cache", "batch", "admin")
 PERIODS = ("day", "week", "month", "quarter", "total")
 POSITIVE = click.IntRange(min=1)
-NO_SUCH_KEY = "there is no live key with that public id"
+NO_SUCH_KEY = "There is no live key with that public id."
+NO_ADDRESS = "--user takes an e-mail address, such as ada@example.org."
 
 
 @click.group()
@@ -43,6 +44,8 @@ def create_key(
     """Make a key and print it; it is shown this once and kept only as a hash."""
     from app.start import create_key as make
 
+    if email is not None and "@" not in email:
+        raise click.ClickException(NO_ADDRESS)
     more: dict[str, Any] = {"scopes": scopes or None, **fields}
     settings = read_settings()
     click.echo(make(settings, say, email=email, name=name, models=models or None, expires_days=expires_days, **more))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from app.catalog.rerate import Tally
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"])
+FORMS = " (UTC), such as 2026-03-15 or 2026-03-15T12:30:00Z"
 
 
 @click.group()
@@ -49,7 +50,7 @@ def update(*, dry_run: bool, lines: int) -> None:
 @prices.command("show")
 @click.argument("provider")
 @click.argument("model")
-@click.option("--at", type=MOMENT, help="A time (UTC) other than now.")
+@click.option("--at", type=MOMENT, metavar="TIME", help=f"A time other than now{FORMS}.")
 @explained
 def show(provider: str, model: str, at: datetime | None) -> None:
     """Show by what calls of a model are charged."""
@@ -70,8 +71,8 @@ def show(provider: str, model: str, at: datetime | None) -> None:
 
 
 @prices.command("rerate")
-@click.option("--from", "start", type=MOMENT, required=True, help="First time of a request (UTC).")
-@click.option("--to", "end", type=MOMENT, help="Requests before this time (UTC; default: now).")
+@click.option("--from", "start", type=MOMENT, metavar="TIME", required=True, help=f"First time of a request{FORMS}.")
+@click.option("--to", "end", type=MOMENT, metavar="TIME", help="Requests before this time (default: now).")
 @click.option("--provider", help="Only requests to this provider.")
 @click.option("--model", help="Only requests to this model.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -85,6 +86,8 @@ def rerate(start: datetime, end: datetime | None, provider: str | None, model: s
 
     last = end.replace(tzinfo=UTC) if end is not None else datetime.now(UTC)
     wanted = RateRange(start=start.replace(tzinfo=UTC), end=last, provider=provider, model=model)
+    if wanted.end <= wanted.start:
+        raise click.ClickException("--to (now, when it is not given) must be later than --from.")
     with _open_migrated() as (settings, engine):
         with engine.begin() as connection:
             auditor = get_auditor(connection, settings)

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Generator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
@@ -125,10 +125,15 @@ def _plain(value: object) -> Any:
     """Return `value` as plain JSON has it."""
     if value is None:
         return None
-    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_write_instant))
+    return _write_money(msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True, enc_hook=str))
 
 
-def _write_instant(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
+def _write_money(value: Any) -> Any:
+    """Return `value` with each amount as a text of digits, never with an exponent."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dict):
+        return {name: _write_money(one) for name, one in cast(dict[str, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_write_money(one) for one in cast(list[Any], value)]
+    return value

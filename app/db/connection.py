@@ -7,6 +7,7 @@ out), so a late query is left behind with its connection instead, and the next o
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 import psycopg
@@ -75,9 +76,8 @@ class PatientConnection:
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         if self._connection is None or self._connection.closed:
-            opened = await psycopg.AsyncConnection.connect(
+            opened = await open_connection(
                 self._url,
-                autocommit=True,
                 connect_timeout=2,
                 application_name=self._name,
                 options=self._options or None,
@@ -119,6 +119,17 @@ class PatientConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def open_connection(url: str, **options: int | str | None) -> Connection:
+    """Return a new connection in autocommit mode; one that fails leaves nothing open."""
+    try:
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, **options)
+    except BaseException as error:
+        # A connection that timed out is still among the locals of psycopg, in a cycle with this exception: open until
+        # the garbage collector comes by. A server that was frozen would find one for each time that we tried.
+        clear_frames(error.__traceback__)
+        raise
 
 
 async def _see_off(task: "asyncio.Future[T]", connection: Connection | None) -> None:

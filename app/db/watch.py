@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import psycopg
 
-from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.db.connection import Connection, DatabaseAwayError, PatientConnection, open_connection
 
 Loader = Callable[[Connection, int], Awaitable[None]]
 """Loads what changed after a version of its snapshot (0: everything, in place of what was loaded before)."""
@@ -144,9 +144,7 @@ class Listener:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _listen(self) -> None:
-        connection = await psycopg.AsyncConnection.connect(
-            self._url, autocommit=True, connect_timeout=5, application_name="relaycore listener"
-        )
+        connection = await open_connection(self._url, connect_timeout=5, application_name="relaycore listener")
         async with connection:
             await connection.execute("LISTEN relaycore")
             self._wake()

@@ -53,7 +53,7 @@ class Exchange:
         self.trace = trace
         self.dialect = Dialect.OPENAI
         self.headers: Headers = []
-        self.limit_headers: Headers = []
+        self.limit_headers: Headers | None = None
         self.started = False
         self.gone = False
         self.capture: Captures | None = None
@@ -89,7 +89,7 @@ class Exchange:
         """Send the status and the header lines as they are given."""
         self.started = True
         self.trace.first_byte()
-        if self.limit_headers:  # the caller's limits, in place of those that the provider has for us
+        if self.limit_headers is not None:  # the caller's limits, in place of those that the provider has for us
             lines = [*(line for line in lines if not line[0].startswith(LIMIT_HEADERS)), *self.limit_headers]
         if self.capture is not None:
             self.capture.begin(status, lines)

@@ -121,10 +121,13 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
         return Held(call, kept)
     deployment = "/".join(dearest.target.deployment)
     factor = parts.budgets.foresight.find_factor(deployment)
+    minimum = max(one.estimate.minimum_usd for one in quotes)
+    if call.route.endpoint is None:  # its answer cannot be cut to what is left
+        minimum = dearest.estimate.wanted_usd
     demand = Demand(
         scopes=scopes,
         wanted_usd=(dearest.estimate.wanted_usd * factor).quantize(SMALLEST_USD, ROUND_CEILING),
-        minimum_usd=(max(one.estimate.minimum_usd for one in quotes) * factor).quantize(SMALLEST_USD, ROUND_CEILING),
+        minimum_usd=(minimum * factor).quantize(SMALLEST_USD, ROUND_CEILING),
         seconds=parts.settings.upstream.total_seconds,
         facts=build_facts(call, dearest.target, exchange),
         shared_facts=build_shared_facts(call, scopes),
@@ -138,7 +141,8 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     exchange.trace.estimate_usage = partial(
         estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
     )
-    if hold.amount_usd >= demand.wanted_usd and all(one.output.source != "assumed" for one in quotes):
+    unbounded = call.route.endpoint is not None and any(one.output.source == "assumed" for one in quotes)
+    if hold.amount_usd >= demand.wanted_usd and not unbounded:
         return Held(call, kept)
     return cap_call(call, kept, quotes, hold.amount_usd / factor)
 

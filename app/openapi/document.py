@@ -19,6 +19,7 @@ REFUSALS = {
     "500": "The gateway failed.",
     "503": "The gateway cannot reach its database.",
 }
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 SCHEMAS = "#/components/schemas/"
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 READING = ("get", "head")
@@ -48,7 +49,7 @@ def keep_apart(document: Json, taken: Container[str]) -> Json:
 
     The framework leaves Python objects in it: default values, for one.
     """
-    text = msgspec.json.encode(document).decode()
+    text = _encode(document).decode()
     schemas: Json = document["components"].get("schemas") or {}
     names = [name for name in schemas if name in taken]
     for name in names:

@@ -93,10 +93,11 @@ class BudgetMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0), cents=st.none() | CENTS)
     def give_back(self, pick, cents) -> None:
         ask, answer, who = self.held.pop(pick % len(self.held))
-        parts = None if cents is None else [cents]
-        self.books.query("SELECT relaycore_release(%s, %s, %s::numeric[])", self.books.process, [ask.id], parts)
-        if cents is not None:
-            self.held.append((ask, answer | {"granted": max(answer["granted"] - cents, Decimal(0))}, who))
+        left = None if cents is None else max(answer["granted"] - cents, Decimal(0))
+        kept = None if left is None else [left]
+        self.books.query("SELECT relaycore_release(%s, %s, %s::numeric[])", self.books.process, [ask.id], kept)
+        if left is not None:
+            self.held.append((ask, answer | {"granted": left}, who))
 
     @precondition(lambda self: self.requests)
     @rule(pick=st.integers(0), cents=st.integers(-50, 50).filter(bool))

@@ -65,7 +65,7 @@ def test_a_lease_goes_back_when_it_is_over_and_no_call_holds_any_of_it():
     assert escrow.pop_idle(LEASE_SECONDS + 1) == []
     escrow.give_back(one.id, ONE, ONE)
     assert escrow.pop_idle(0.5) == []
-    assert escrow.pop_idle(LEASE_SECONDS + 1) == [one.id]
+    assert escrow.pop_idle(LEASE_SECONDS + 1) == [one]
     assert escrow.pop_idle(LEASE_SECONDS + 1) == []
 
 
@@ -74,9 +74,12 @@ def test_the_spare_part_of_a_lease_that_is_over_goes_back_while_slow_calls_go_on
     escrow, one = Escrow(), lease()
     escrow.add(one)
     escrow.take(KEY, ONE, 0.1)
-    assert escrow.pop_spare(0.5) == []
-    assert escrow.pop_spare(LEASE_SECONDS + 1) == [(one.id, Decimal(9))]
-    assert escrow.pop_spare(LEASE_SECONDS + 1) == []
+    escrow.take(KEY, ONE, 0.2)
+    assert escrow.pop_kept(0.5) == []
+    assert escrow.pop_kept(LEASE_SECONDS + 1) == [(one.id, Decimal(2))]
+    assert escrow.pop_kept(LEASE_SECONDS + 1) == []
+    escrow.give_back(one.id, ONE, Decimal("0.5"))
+    assert escrow.pop_kept(LEASE_SECONDS + 1) == [(one.id, Decimal(1))]
 
 
 def test_slow_callers_get_no_lease():
@@ -122,4 +125,5 @@ def test_what_is_out_is_never_more_than_what_was_leased(calls):
             spent += cost
             escrow.give_back(one.id, back, cost)
         assert one.free_usd + sum(held) + spent == 1000
+        assert one.held_usd == sum(held)
         assert one.free_usd >= 0

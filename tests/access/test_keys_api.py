@@ -270,7 +270,7 @@ def test_a_key_comes_with_a_budget(shared_gateway: Gateway, admin: httpx.Client,
     assert [tuple(line.values()) for line in query(shared_gateway, live, key["id"])] == [("key", 7, "total")]
     noted = "SELECT after ->> 'budget_usd' AS usd FROM audit_log WHERE object_id = %s ORDER BY sequence"
     amounts = [line["usd"] for line in query(shared_gateway, noted, key["id"])]
-    assert amounts == ["10.5", "0", "0", "1E-15", None, "7"]
+    assert amounts == ["10.5", "0", "0", "0.000000000000001", None, "7"]
 
 
 def test_putting_back_what_was_read_changes_nothing(

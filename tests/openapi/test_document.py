@@ -206,3 +206,12 @@ def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
         whole = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         for example in [*schema.get("examples", []), *([schema["example"]] if "example" in schema else [])]:
             OAS31Validator(whole).validate(example)
+
+
+def test_money_is_a_number() -> None:
+    """Amounts are described as what they are in answers: JSON numbers, which may be sent as well."""
+    schemas = build_document(create_app(read_settings({})))["components"]["schemas"]
+    budget = schemas["BudgetView"]["properties"]
+    assert budget["amount_usd"]["type"] == "number"
+    assert {one["type"] for one in budget["soft_limit_usd"]["oneOf"]} == {"number", "null"}
+    assert schemas["BudgetCreation"]["properties"]["amount_usd"]["type"] == "number"

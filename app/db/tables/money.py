@@ -109,13 +109,15 @@ budget_alerts = Table(
     Column("spent_usd", MONEY, nullable=False),
 )
 
-# The web processes that live: who lets its lease run out is dead, and what it held is settled by the others.
+# The web processes that live: who lets its lease run out is dead, and what it held is settled by the others. What a
+# process asked for in a turn up to `turns_over` it takes no more answer to, and gets none.
 processes = Table(
     "processes",
     metadata,
     Column("id", UUID(as_uuid=True), primary_key=True),
     Column("started_at", INSTANT, nullable=False, server_default=NOW),
     Column("lease_until", INSTANT, nullable=False),
+    Column("turns_over", BigInteger, nullable=False, server_default=NOTHING),
 )
 
 # Money held for a call (`call`), or leased to a process for many (`escrow`). `facts` is what a row of `requests` needs

@@ -24,6 +24,7 @@ from app.analytics.recorder import Recorder
 from app.cache.exact import ExactCache
 from app.cache.flight import Flights
 from app.cache.idempotent import IdempotentCalls
+from app.catalog import vocabulary
 from app.catalog.changes import ConfigChanges
 from app.catalog.price_store import list_prices
 from app.catalog.prices import PriceBook
@@ -91,7 +92,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         sharing = open_sharing(settings, routing, stack)
         process = await open_process(settings, stack)
         budgets = await open_budgets(settings, process, stack)
-        shared = {"health": sharing.load, "budgets": budgets.load}
+        shared = {"health": sharing.load, "budgets": partial(load_budgets, budgets, stack)}
         watch = await open_watch(settings, keys, directory, catalog, shared, stack)
         parts = Parts(
             budgets=budgets,
@@ -117,6 +118,13 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         cast(Door, app).gateway = Gateway(parts)
         calm_collector()
         yield
+
+
+async def load_budgets(budgets: Budgets, stack: AsyncExitStack, connection: Connection, version: int) -> None:
+    """Read who has a budget; where there is one, calls will be counted, and the first should not wait for the means."""
+    await budgets.load(connection, version)
+    if budgets.there_are_any and not vocabulary.is_loaded(vocabulary.O200K):
+        run_beside(asyncio.to_thread(vocabulary.load), stack)
 
 
 def get_changes(state: State) -> ConfigChanges:

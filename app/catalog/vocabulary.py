@@ -38,6 +38,11 @@ def is_loaded(vocabulary: str) -> bool:
     return vocabulary in _loaded
 
 
+def load() -> None:
+    """Load the usual vocabulary, so that no call has to wait for it. Blocking."""
+    count_text("", O200K)
+
+
 def count_text(text: str, vocabulary: str) -> int:
     """Return how many tokens `text` has: at most one for each of its bytes, when the vocabulary cannot be read."""
     encoding = _find_encoding(vocabulary)

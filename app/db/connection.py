@@ -121,10 +121,19 @@ class PatientConnection:
             await connection.close()
 
 
-async def open_connection(url: str, **options: int | str | None) -> Connection:
+async def open_connection(
+    url: str, *, application_name: str, connect_timeout: int, options: str | None = None, prepare_threshold: int = 5
+) -> Connection:
     """Return a new connection in autocommit mode; one that fails leaves nothing open."""
     try:
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, **options)
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=connect_timeout,
+            application_name=application_name,
+            options=options,
+            prepare_threshold=prepare_threshold,
+        )
     except BaseException as error:
         # A connection that timed out is still among the locals of psycopg, in a cycle with this exception: open until
         # the garbage collector comes by. A server that was frozen would find one for each time that we tried.

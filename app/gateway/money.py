@@ -24,7 +24,7 @@ from app.wire.usage import Usage
 
 MILLION = Decimal(1_000_000)
 NO_PRICE = (
-    "No price is known for the model {!r}, and a budget applies to this call. An administrator can set a price for it, "
+    "No price is known for {}, and a budget applies to this call. An administrator can set a price for it, "
     "or a ceiling for all such calls."
 )
 
@@ -114,7 +114,8 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     ceiling = read_ceiling(config)
     quotes = await quote_all(call, ways, parts, ceiling) if UNMETERED not in call.route.rest.split("/") else []
     if not quotes:
-        raise UnpricedModelError(NO_PRICE.format(call.fields.model or "of this path"), param="model")
+        what = f"the model {call.fields.model!r}" if call.fields.model else "what is at this path"
+        raise UnpricedModelError(NO_PRICE.format(what), param="model")
     kept = ways.keep(one.target.deployment for one in quotes)
     dearest = max(quotes, key=lambda one: one.estimate.wanted_usd)
     if dearest.estimate.wanted_usd == 0:

@@ -29,8 +29,13 @@ def demand(wanted: Decimal = CENT, minimum: Decimal | None = None, seconds: floa
         wanted_usd=wanted,
         minimum_usd=wanted if minimum is None else minimum,
         seconds=seconds,
-        facts={"request_id": str(make_uuid7()), "request_time": 1_700_000_000.0, "endpoint": "chat"},
-        shared_facts={"endpoint": "chat"},
+        facts={
+            "request_id": str(make_uuid7()),
+            "request_time": 1_700_000_000.0,
+            "endpoint": "chat",
+            "api_key_id": KEY[1],
+        },
+        shared_facts={"endpoint": "chat", "api_key_id": KEY[1]},
     )
 
 
@@ -194,6 +199,95 @@ async def test_a_process_taken_for_dead_drops_what_it_leased(database_url, make_
         sql.execute("SELECT relaycore_reap()")
         await budgets._process.renew()
         assert not budgets._escrow._open
+
+
+async def lease_some(budgets: Budgets) -> list[Hold]:
+    """Return the holds of a busy key, some of them out of leases."""
+    holds: list[Hold | None] = []
+    for _ in range(40):
+        holds += await asyncio.gather(*(hold(budgets) for _ in range(6)))
+        await asyncio.sleep(0.04)
+    assert budgets._escrow._leases
+    return [one for one in holds if one is not None]
+
+
+async def test_what_is_granted_late_goes_back(database_url, make_budget, sql):
+    """A database that grants after nobody waits any more, and after it was told to give back, holds nothing."""
+    budget = make_budget(Decimal(1))
+    async with open_budgets(database_url) as budgets:
+        with psycopg.connect(database_url) as other:
+            other.execute("SELECT FROM budget_counters WHERE budget_id = %s FOR UPDATE", (budget,))
+            with pytest.raises(UnavailableError):
+                await budgets.hold(demand())
+            await asyncio.sleep(1.5)
+        await wait_until_reserved(sql, Decimal(0))
+        await asyncio.sleep(1.5)
+        assert read_counter(sql) == (0, 0, 0)
+        assert sql.execute("SELECT FROM reservations").fetchall() == []
+        assert await hold(budgets) is not None
+
+
+async def test_a_client_that_leaves_in_the_last_moment_holds_nothing(database_url, make_budget, sql):
+    """Whoever is cancelled when the money is granted already, and not yet taken, leaves it to others."""
+    make_budget(Decimal(1))
+    leaving: list[asyncio.Task[Hold | None]] = []
+    async with open_budgets(database_url) as budgets:
+
+        async def go_first() -> None:
+            await hold(budgets)
+            leaving[0].cancel()
+
+        first = asyncio.create_task(go_first())
+        leaving.append(asyncio.create_task(hold(budgets)))
+        await first
+        with pytest.raises(asyncio.CancelledError):
+            await leaving[0]
+        await wait_until_reserved(sql, CENT)
+
+
+async def test_leases_go_back_when_everybody_was_away(database_url, make_budget, sql):
+    """A lease that ran out with the database away, and was settled by nobody, is not left to its expiry."""
+    make_budget(Decimal(1_000_000))
+    async with open_budgets(database_url) as budgets:
+        holds = await lease_some(budgets)
+        sql.execute("UPDATE processes SET lease_until = now() - interval '1 second'")
+        await budgets._process.renew()
+        for one in holds:
+            budgets.give_back(one)
+        await wait_until_reserved(sql, Decimal(0))
+
+
+async def test_who_was_taken_for_dead_and_lives_pays_nothing_twice(database_url, make_budget, sql):
+    """What the others booked of its leases is taken back, once each of their calls is accounted for."""
+    make_budget(Decimal(1_000_000))
+    async with open_budgets(database_url) as budgets:
+        holds = await lease_some(budgets)
+        sql.execute("UPDATE processes SET lease_until = now() - interval '1 second'")
+        sql.execute("SELECT relaycore_reap()")
+        leases = sql.execute(
+            "SELECT sum(amount_usd) FROM ledger WHERE request_id = ANY(%s)", (list(budgets._escrow._leases),)
+        )
+        leased = leases.fetchone()[0]
+        spent = read_counter(sql)[0]
+        assert leased > 0
+        await budgets._process.renew()
+        for one in holds:
+            budgets.give_back(one)
+        for _ in range(60):
+            if read_counter(sql)[0] == spent - leased:
+                break
+            await asyncio.sleep(0.1)
+        assert read_counter(sql) == (spent - leased, 0, 0)
+
+
+async def test_a_lease_that_is_asked_for_when_the_process_stops_goes_back(database_url, make_budget, sql):
+    """Nothing that was asked for in the last moment is left for others to settle as spent."""
+    make_budget(Decimal(1_000_000))
+    async with open_budgets(database_url) as budgets:
+        assert await hold(budgets) is not None
+        budgets._lease(demand(), Decimal(5))
+        await asyncio.sleep(0)
+    assert read_counter(sql)[1] == CENT
 
 
 async def test_the_refusal_says_which_budget_and_when_it_begins_anew():

@@ -429,6 +429,24 @@ async def test_a_finish_that_got_lost_is_told_again(limiter, table, database_url
     assert table.find("SELECT calls FROM parallel_calls") == [(0,)]
 
 
+async def test_calls_that_are_none_shut_nobody_out(limiter, table) -> None:
+    """An admission that came too late for anybody to know of it does not hold a place for ever."""
+    await limiter.admit(asking("key:b", max_parallel=1))
+    table.find("INSERT INTO parallel_calls (scope, process_id, calls) VALUES ('key:a', %s, 1) RETURNING 1", ME)
+    limiter.finish(await limiter.admit(asking(max_parallel=1)), 0)
+    await settled(limiter)
+    assert dict(table.find("SELECT scope, calls FROM parallel_calls")) == {"key:a": 0, "key:b": 1}
+
+
+async def test_who_was_taken_for_dead_counts_again(limiter, table) -> None:
+    """Calls that go on after others took the process for dead are counted as soon as it knows."""
+    await limiter.admit(asking(max_parallel=3))
+    table.find("DELETE FROM parallel_calls RETURNING 1")
+    limiter.tell_anew()
+    await settled(limiter)
+    assert table.find("SELECT scope, calls FROM parallel_calls") == [("key:a", 1)]
+
+
 @pytest.mark.parametrize("seconds", [7200, -7200], ids=["forward", "back"])
 async def test_a_jump_of_the_clock_opens_nothing(limiter, table, seconds) -> None:
     """When the database's clock jumps by two hours, requests and calls under way count as if it had not."""

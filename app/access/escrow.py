@@ -1,9 +1,11 @@
 """Money leased to this process in one piece, so that a busy key's calls need no round trip each."""
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from uuid import UUID
 
 import msgspec
+
+from app.wire.money import SMALLEST_USD
 
 Scopes = tuple[tuple[str, str], ...]
 
@@ -79,7 +81,7 @@ class Escrow:
         pace = self._paces.get(scopes)
         if pace is None or pace.rate < BUSY_RATE or scopes in self._open or scopes in self._wished:
             return None
-        wish = pace.usd_per_second * Decimal(LEASE_SECONDS)
+        wish = (pace.usd_per_second * Decimal(LEASE_SECONDS)).quantize(SMALLEST_USD, ROUND_CEILING)
         if not 0 < wish * NEAR_THE_LIMIT <= remaining_usd:
             return None
         self._wished.add(scopes)

@@ -34,8 +34,9 @@ GROUPS: Mapping[str, tuple[str, object]] = {
 }
 """What may be grouped by: the column, which is the field of the answer, and its type."""
 
-LISTING = frozenset({"start", "end", *BY_TEXT, *BY_ID, "status", "tag", "limit", "cursor"})
-GROUPING = LISTING | {"bucket", "group_by"}
+# Single calls are not grouped; they take the parameter, checked, because all reports do.
+LISTING = frozenset({"start", "end", *BY_TEXT, *BY_ID, "status", "tag", "limit", "cursor", "group_by"})
+GROUPING = LISTING | {"bucket"}
 COSTING = GROUPING | {"detail"}
 LEDGER_LACKS = ("endpoint", "cache_status", "status")
 
@@ -64,7 +65,7 @@ def parse_query(report: str, pairs: Iterable[tuple[str, str]], viewer: Viewer, a
     )
     if "cursor" not in given:
         return query
-    kinds: list[object] = list_key_types(query) if "group_by" in allowed else [Instant, UUID]
+    kinds: list[object] = list_key_types(query) if "bucket" in allowed else [Instant, UUID]
     return _go_on(query, given["cursor"], kinds)
 
 

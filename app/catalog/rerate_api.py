@@ -84,10 +84,14 @@ def _build_result(order: RerateOrder, tally: Tally, place: Place | None) -> Rera
 
 
 def _read_range(order: RerateOrder) -> RateRange:
-    start, end = check_instant("from", order.start), check_instant("to", order.to)
-    if start is None or (end is not None and end <= start):
-        raise BadRequestError("'to' must be later than 'from'.", param="to")
-    return RateRange(start=start, end=end or datetime.now(UTC), provider=order.provider, model=order.model)
+    start = check_instant("from", order.start) or datetime.now(UTC)
+    end = check_instant("to", order.to) or datetime.now(UTC)
+    if end <= start:
+        late = order.to is None
+        raise BadRequestError(
+            "'from' lies in the future." if late else "'to' must be later than 'from'.", param="from" if late else "to"
+        )
+    return RateRange(start=start, end=end, provider=order.provider, model=order.model)
 
 
 def _write_cursor(place: Place) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from app.access.escrow import BUSY_RATE, LEASE_SECONDS, NEAR_THE_LIMIT, Escrow, Lease, Scopes
 from app.wire.ids import make_uuid7
+from app.wire.money import SMALLEST_USD
 
 KEY: Scopes = (("key", "a"),)
 OTHER: Scopes = (("key", "b"),)
@@ -94,10 +95,11 @@ def test_busy_callers_get_what_they_need_for_a_moment():
     """At a hundred calls a second the wish is what two seconds of such calls hold."""
     escrow = Escrow()
     now = call_often(escrow, times=100, seconds=1.0)
-    escrow.take(KEY, ONE, now)
+    escrow.take(KEY, ONE, now + 0.001)
     wish = escrow.find_wish(KEY, Decimal(1_000_000))
     assert wish is not None
     assert abs(wish - Decimal(100) * Decimal(LEASE_SECONDS)) < 5
+    assert wish == wish.quantize(SMALLEST_USD)  # what the database would round it would not grant
 
 
 def test_near_the_limit_each_call_asks_for_itself():

@@ -97,8 +97,8 @@ def test_what_does_not_go_together(given, blamed):
 
 
 def test_parameters_belong_to_their_report():
-    """A list of calls takes no groups, and only costs take a detail."""
-    for allowed, foreign in ((LISTING, "group_by"), (LISTING, "bucket"), (GROUPING, "detail")):
+    """A list of calls takes no buckets, and only costs take a detail."""
+    for allowed, foreign in ((LISTING, "bucket"), (GROUPING, "detail")):
         with pytest.raises(BadRequestError) as caught:
             parse(allowed=allowed, **{foreign: "model"})
         assert caught.value.param == foreign

@@ -245,3 +245,20 @@ def test_a_rejected_row_is_kept_for_people(folder, open_spool):
     first, second = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
     assert (first["row"]["request_id"], first["reason"]) == ("odd", "too odd")
     assert "object" in second["row"]
+
+
+def test_who_lives_reads_what_it_wrote_itself(tmp_path):
+    """Another process does not take the rows of one that lives: that one waits to hear what became of them."""
+    mine, other = Spool(tmp_path, 2**20), Spool(tmp_path, 2**20)
+    for name in ("one", "two"):
+        assert mine.append([build_priced_row(build_row(request_id=name), find_lines)])
+        mine._seal()
+        assert other.read() is None
+    for name in ("one", "two"):
+        assert mine.append([build_priced_row(build_row(request_id="last"), find_lines)])
+        assert mine.read()[0].row.request_id == name
+        mine.done()
+        assert other.read() is None
+    mine.close()
+    assert other.read() is not None
+    other.close()

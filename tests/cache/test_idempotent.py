@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
+from app.cache import idempotent
 from app.cache.idempotent import MAX_KEPT_BYTES, IdempotentCalls, Replay
 from app.cache.idempotent_store import Started, delete_expired_calls
 from app.errors import RelayError
@@ -224,3 +225,29 @@ async def test_a_key_that_could_not_be_checked_is_free_again(database_url):
         assert isinstance(await begin(calls, body=b"another"), Started)
         await asyncio.sleep(1.5)
         assert (await refused(calls, body=b"another")).code == "idempotency_in_flight"
+
+
+async def test_a_key_that_was_noted_after_a_long_outage_is_free_again(database_url, monkeypatch):
+    """However long the database was away: a call that it notes late and nobody makes does not keep its key."""
+    monkeypatch.setattr(idempotent, "LOST_SECONDS", 0.5)
+    monkeypatch.setattr(idempotent, "AGAIN_SECONDS", 0.1)
+    async with process(database_url) as calls:
+        for connection in (calls._begins, calls._ends):
+            connection._url = NOWHERE
+        assert (await refused(calls)).status == 503
+        await asyncio.sleep(1.0)
+        (lost,) = calls._lost.values()
+        statement = (
+            "INSERT INTO idempotent_calls "
+            "(scope, key_hash, body_hash, state, process_id, token, request_id, expires_at) "
+            "VALUES (%s, %s, '', 'running', %s, %s, 'req-1', now() + interval '1 day')"
+        )
+        one = lost.started
+        await run(database_url, statement, one.scope, one.key_hash, calls._process_id, one.token)
+        for connection in (calls._begins, calls._ends):
+            connection._url = database_url
+        for _ in range(50):
+            if not calls._lost:
+                break
+            await asyncio.sleep(0.1)
+        assert await run(database_url, "SELECT state FROM idempotent_calls") == []

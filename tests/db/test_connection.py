@@ -1,7 +1,9 @@
 """The connection that never makes its caller wait."""
 
 import asyncio
+import gc
 import time
+from typing import ClassVar
 
 import psycopg
 import pytest
@@ -138,3 +140,40 @@ async def unused_server():
     for writer in connected:
         writer.close()
     await server.wait_closed()
+
+
+class Silent(asyncio.Protocol):
+    """Takes connections, and whatever comes on them, without a word."""
+
+    open_now: ClassVar[set[asyncio.Transport]] = set()
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.open_now.add(transport)
+
+    def connection_lost(self, _):
+        self.open_now.discard(self.transport)
+
+
+async def test_attempts_on_a_server_that_does_not_answer_leave_nothing_open():
+    """A server that takes connections and is silent finds none of them open later, without any garbage collection."""
+    server = await asyncio.get_running_loop().create_server(Silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    patient = PatientConnection(f"postgresql://nobody@127.0.0.1:{port}/nothing", name="test silent")
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(DatabaseAwayError):
+                await patient.run(find_pid, seconds=0.1)
+            await asyncio.sleep(RETRY_SECONDS + 0.05)
+        assert Silent.open_now
+        for _ in range(40):
+            if not Silent.open_now:
+                break
+            await asyncio.sleep(0.1)
+        assert not Silent.open_now
+    finally:
+        gc.enable()
+        await patient.close()
+        server.close()
+        await server.wait_closed()

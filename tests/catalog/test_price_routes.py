@@ -232,6 +232,7 @@ def test_calls_are_priced_again(gateway, admin):
     [
         {},
         {"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
+        {"from": "2199-01-01T00:00:00Z"},
         {"from": "2026-01-02T00:00:00Z", "cursor": "x"},
         {"from": "2026-01-02T00:00:00Z", "cursor": "e30="},
         {"from": "2026-01-02T00:00:00Z", "fast": True},

@@ -57,11 +57,17 @@ def _find_bill(row: RequestRow, find_lines: FindLines) -> Bill | None:
     usage, ceiling = row.usage, row.hold and row.hold.ceiling
     if usage is None and row.hold is not None:
         kind, usage = "estimated", row.estimated_usage
-    lines = _find_lines(row, usage, find_lines)
+    lines = _find_known_lines(row) or _find_lines(row, usage, find_lines)
     if lines is None and ceiling is not None:
         lines = _try(usage, partial(list_ceiling_lines, ceiling))
         kind = "ceiling" if kind == "usage" else kind
     return None if lines is None else Bill(kind=kind, lines=lines)
+
+
+def _find_known_lines(row: RequestRow) -> Lines | None:
+    """Return the lines that came with the row, if they are of its usage and can be stored."""
+    known = row.usage is not None and row.lines is not None and _sum(row.lines) < MAX_COST
+    return row.lines if known else None
 
 
 def _find_lines(row: RequestRow, usage: Usage | None, find_lines: FindLines) -> Lines | None:

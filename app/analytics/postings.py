@@ -106,9 +106,14 @@ def list_ledger_values(priced: PricedRow) -> Iterator[tuple[object, ...]]:
         yield (request_id, request_time, 0, line.token_class, kind, booked_at, *booked_to, *amounts)
 
 
+def has_money(priced: PricedRow) -> bool:
+    """Return whether a row concerns the books: it costs something, or money is held for it."""
+    return priced.bill is not None or priced.row.hold is not None
+
+
 def list_settlements(rows: Iterable[PricedRow]) -> list[Settlement]:
     """Return what the budgets are to be told of `rows`: those that cost something or for which money is held."""
-    return [_settle(priced) for priced in rows if priced.bill is not None or priced.row.hold is not None]
+    return [_settle(priced) for priced in rows if has_money(priced)]
 
 
 def list_adjustments(priced: PricedRow, posted: Iterable[Adjustment]) -> list[Adjustment]:

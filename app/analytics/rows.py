@@ -38,7 +38,9 @@ class PricedRow(msgspec.Struct, frozen=True, array_like=True):
 def build_priced_row(row: RequestRow, find_lines: FindLines) -> PricedRow:
     """Return `row` (which is cleaned in place) with its cost."""
     clean_row(row)
-    return PricedRow(row, *build_bill(row, find_lines))
+    costs, bill = build_bill(row, find_lines)
+    row.lines = None  # they are in the bill now
+    return PricedRow(row, costs, bill)
 
 
 def complete_row(priced: PricedRow) -> PricedRow:

@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from app.analytics.aborted_store import list_aborted, make_way
 from app.analytics.hourly_store import add_hourly
-from app.analytics.postings import LEDGER_COLUMNS, Key, Settlement, find_key, list_ledger_values, list_settlements
+from app.analytics.postings import LEDGER_COLUMNS, Key, find_key, has_money, list_ledger_values, list_settlements
 from app.analytics.rollups import sum_by_hour
 from app.analytics.rows import COLUMNS, PricedRow, build_values
 from app.db.connection import Connection
@@ -49,18 +49,18 @@ RETURNING id, request_time
 BEGIN_POSTING = "SELECT set_config('synchronous_commit', 'on', true), relaycore_begin_posting(%s)"
 ADJUST = "SELECT relaycore_adjust(%s::jsonb)"
 SETTLE = "SELECT relaycore_settle(%s::jsonb)"
+HAS_BUDGETS = "SELECT EXISTS (SELECT FROM budgets WHERE deleted_at IS NULL)"
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def insert_rows(connection: Connection, rows: Sequence[PricedRow]) -> None:
     """Insert rows that were never sent before, with all that follows from them: everything or nothing."""
-    settlements = list_settlements(rows)
     async with connection.transaction():
-        if settlements:
+        if any(map(has_money, rows)):
             await connection.execute(BEGIN_POSTING, (False,))
         await _copy(connection, COPY, _TYPES, rows, _list_values)
-        await _post(connection, rows, settlements)
+        await _post(connection, rows)
 
 
 async def insert_missing_rows(connection: Connection, rows: Sequence[PricedRow]) -> None:
@@ -71,12 +71,12 @@ async def insert_missing_rows(connection: Connection, rows: Sequence[PricedRow])
     """
     by_key = {find_key(priced): priced for priced in reversed(rows)}
     async with connection.transaction():
-        if list_settlements(rows):
+        if any(map(has_money, rows)):
             await connection.execute(BEGIN_POSTING, (False,))
         await _stage(connection, by_key.values())
         missing = [by_key.pop(key) for key in await _move(connection)]
         aborted = await list_aborted(connection, by_key) if by_key else []
-        await _post(connection, missing, list_settlements(missing))
+        await _post(connection, missing)
     if aborted:
         await _correct(connection, {key: by_key[key] for key in aborted})
 
@@ -88,7 +88,7 @@ async def _correct(connection: Connection, rows: Mapping[Key, PricedRow]) -> Non
         await _stage(connection, rows.values())
         corrected, adjustments = await make_way(connection, rows)
         await _move(connection)
-        await _post(connection, corrected, [])
+        await _post(connection, corrected, settle=False)
         if adjustments:
             await connection.execute(ADJUST, (_encode(adjustments).decode(),))
 
@@ -103,14 +103,24 @@ async def _move(connection: Connection) -> list[Key]:
     return cast(list[Key], await (await connection.execute(MOVE_STAGED)).fetchall())
 
 
-async def _post(connection: Connection, rows: Sequence[PricedRow], settlements: Sequence[Settlement]) -> None:
-    """Write what follows from `rows`. The budgets come last: their counters are what others wait for."""
-    if settlements:
+async def _post(connection: Connection, rows: Sequence[PricedRow], *, settle: bool = True) -> None:
+    """Write what follows from `rows`. The budgets come last: their counters are what others wait for.
+
+    Nobody makes a budget meanwhile (`relaycore_begin_posting`): where there is none and nothing is held, there is
+    nobody to tell.
+    """
+    settle = settle and any(map(has_money, rows))
+    if settle:
         await _copy(connection, COPY_LEDGER, _LEDGER_TYPES, rows, list_ledger_values)
     if rows:
         await add_hourly(connection, sum_by_hour(rows))
-    if settlements:
-        await connection.execute(SETTLE, (_encode(settlements).decode(),))
+    if settle and (any(priced.row.hold is not None for priced in rows) or await _has_budgets(connection)):
+        await connection.execute(SETTLE, (_encode(list_settlements(rows)).decode(),))
+
+
+async def _has_budgets(connection: Connection) -> bool:
+    line = await (await connection.execute(HAS_BUDGETS)).fetchone()
+    return line is not None and bool(line[0])
 
 
 async def _copy(

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.wire.money import Hold
+from app.wire.money import Hold, Line
 from app.wire.usage import Usage
 
 
@@ -14,7 +14,8 @@ class RequestRow(msgspec.Struct, kw_only=True):
     Times are seconds since the epoch (UTC), durations milliseconds. `billed` is False when no provider was paid for
     the answer (a cache hit): its price then counts as saved. `tags` and `metadata` come from the client (metadata is
     the JSON text of an object). `hold` is the money held for the call; `estimated_usage` is then charged when a
-    provider may be owed something and reported no usage.
+    provider may be owed something and reported no usage. `lines` is what `usage` costs where that was worked out
+    already, to tell the client.
     """
 
     id: UUID
@@ -51,3 +52,4 @@ class RequestRow(msgspec.Struct, kw_only=True):
     response_bytes: int | None = None
     hold: Hold | None = None
     estimated_usage: Usage | None = None
+    lines: tuple[Line, ...] | None = None

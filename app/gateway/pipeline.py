@@ -1,6 +1,7 @@
 """A request's way: admit, find, plan, send, put. The edge (routes) answers what is raised here, and records."""
 
 from app.cache.key import build_key
+from app.catalog.prices import sum_lines
 from app.catalog.snapshot import Snapshot
 from app.errors import BadGatewayError, BadRequestError, ForbiddenError, RelayError
 from app.gateway.answers import Answer, Answered, Answering, Refusal
@@ -228,8 +229,9 @@ def note_cost(exchange: Exchange, target: Target, answer: Answer, parts: Parts) 
         return
     row = exchange.trace.row
     at = row.hold.booked_at if row.hold is not None else row.request_time
-    cost = parts.catalog.find_cost(target.provider.name, target.model, answer.facts.usage, at=at)
-    if cost is not None:
+    row.lines = parts.catalog.find_lines(target.provider.name, target.model, answer.facts.usage, at=at)
+    if row.lines is not None:
+        cost = sum_lines(row.lines)
         exchange.headers.append((b"x-relay-cost-usd", f"{cost.normalize():f}".encode()))
 
 

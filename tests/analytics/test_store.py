@@ -247,3 +247,24 @@ async def test_twins_are_posted_once(database_url):
     assert await count_rows(database_url) == 2
     assert await list_faults(database_url) == []
     assert await query(database_url, "SELECT sum(amount_usd) FROM ledger") == [(Decimal("0.30"),)]
+
+
+async def test_without_budgets_and_holds_nobody_is_told(database_url):
+    """Where there is no budget the settling is left out; lines and roll-up are there all the same."""
+    async with await connect(database_url) as connection:
+        await insert_rows(connection, price(build_row()))
+        assert await query(database_url, "SELECT count(*) FROM ledger") != [(0,)]
+        assert await query(database_url, "SELECT count(*) FROM budget_counters") == [(0,)]
+    assert await list_faults(database_url) == []
+
+
+async def test_a_new_budget_begins_with_what_was_posted_before_it(database_url):
+    """Lines that told no budget, because there was none, count in one that is made later: nothing falls between."""
+    user_id = uuid4()
+    async with await connect(database_url) as connection:
+        await insert_rows(connection, price(build_row(user_id=user_id)))
+        budget_id = await insert_budget(database_url, user_id)
+        await insert_rows(connection, price(build_row(user_id=user_id)))
+    assert await list_faults(database_url) == []
+    spent, reserved = await find_counter(database_url, budget_id)
+    assert (spent > 0, reserved) == (True, 0)

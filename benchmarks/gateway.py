@@ -175,7 +175,7 @@ def fold(samples: list[Sample], pick: Callable[[Sample], float]) -> float:
 
 
 def print_table(cases: list[Case], found: dict[str, list[Sample]]) -> None:
-    print(f"\n{'':15}{'µs CPU':>8}{'x direct':>10}{'per core':>10}{'measured':>10}{'Postgres µs':>13}  budget")
+    print(f"\n{'':20}{'µs CPU':>8}{'x direct':>10}{'per core':>10}{'measured':>10}{'Postgres µs':>13}  budget")
     for case in cases:
         samples, direct = found[case.name], found[case.beside]
         cpu = fold(samples, lambda sample: sample.cpu_us)
@@ -183,17 +183,17 @@ def print_table(cases: list[Case], found: dict[str, list[Sample]]) -> None:
         measured = fold(samples, lambda sample: sample.per_second)
         postgres = "" if case.name == case.beside else f"{fold(samples, lambda sample: sample.postgres_us):.0f}"
         verdict = judge(cpu, CPU_BUDGETS[case.name]) if case.name in CPU_BUDGETS else "the provider's own"
-        print(f"{case.name:15}{cpu:8.0f}{ratio:10.2f}{1e6 / cpu:10,.0f}{measured:10,.0f}{postgres:>13}  {verdict}")
+        print(f"{case.name:20}{cpu:8.0f}{ratio:10.2f}{1e6 / cpu:10,.0f}{measured:10,.0f}{postgres:>13}  {verdict}")
 
 
 def print_latency(cases: list[Case], found: dict[str, list[Sample]]) -> None:
-    print(f"\n{'added ms':15}{'p50':>8}{'p95':>8}{'p99':>8}{'p50 x direct':>14}  budget")
+    print(f"\n{'added ms':20}{'p50':>8}{'p95':>8}{'p99':>8}{'p50 x direct':>14}  budget")
     for case in cases:
         times = [tuple(sample.latency_ms) for sample in found[case.name]]
         direct = [tuple(sample.latency_ms) for sample in found[case.beside]]
         if case.name == case.beside:
             shown = [statistics.median(column) for column in zip(*times, strict=True)]
-            print(f"{case.name:15}{shown[0]:8.2f}{shown[1]:8.2f}{shown[2]:8.2f}{1:14.2f}  (whole, not added)")
+            print(f"{case.name:20}{shown[0]:8.2f}{shown[1]:8.2f}{shown[2]:8.2f}{1:14.2f}  (whole, not added)")
             continue
         added = [
             statistics.median(mine - its for mine, its in zip(ours, theirs, strict=True))
@@ -201,7 +201,7 @@ def print_latency(cases: list[Case], found: dict[str, list[Sample]]) -> None:
         ]
         ratio = statistics.median(mine[0] / its[0] for mine, its in zip(times, direct, strict=True))
         verdict = f"p50 {judge(added[0], P50_BUDGET)}, p99 {judge(added[2], P99_BUDGET)}" if case.name == "miss" else ""
-        print(f"{case.name:15}{added[0]:8.2f}{added[1]:8.2f}{added[2]:8.2f}{ratio:14.2f}  {verdict}")
+        print(f"{case.name:20}{added[0]:8.2f}{added[1]:8.2f}{added[2]:8.2f}{ratio:14.2f}  {verdict}")
 
 
 def open_place(stack: ExitStack) -> Place:

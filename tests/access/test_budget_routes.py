@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +12,7 @@ from app.start import get_auditor
 from tests.access.budget_books import Books
 from tests.conftest import SECRET_KEY
 
-UUID4 = str(uuid4())
+UUID4 = "01900000-0000-4000-8000-00000000dead"
 GOOD = {"scope": "tag", "ref": "blue", "amount_usd": 10, "period": "month"}
 
 

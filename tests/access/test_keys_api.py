@@ -15,6 +15,7 @@ from tests.access.conftest import Make, ask, check_refusal, created
 from tests.conftest import prepare
 from tests.gateway_process import Gateway, run_gateway
 
+NOBODY = "01900000-0000-7000-8000-00000000dead"
 PROMISED_SECONDS = 5.0
 
 
@@ -173,11 +174,11 @@ def test_a_senseless_grace_is_named(admin: httpx.Client, make_key: Make, grace: 
 BAD = [
     ({"user_id": "me"}, "user_id"),
     ({"user_id": None}, "user_id"),
-    ({"user_id": str(uuid.uuid4())}, "user_id"),
+    ({"user_id": NOBODY}, "user_id"),
     ({"name": "a\0"}, "name"),
     ({"name": "x" * 201}, "name"),
     ({"team_id": "team"}, "team_id"),
-    ({"team_id": str(uuid.uuid4())}, "team_id"),
+    ({"team_id": NOBODY}, "team_id"),
     ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
     ({"expires_at": "tomorrow"}, "expires_at"),

@@ -182,7 +182,8 @@ def print_table(cases: list[Case], found: dict[str, list[Sample]]) -> None:
         ratio = cpu / fold(direct, lambda sample: sample.cpu_us)
         measured = fold(samples, lambda sample: sample.per_second)
         postgres = "" if case.name == case.beside else f"{fold(samples, lambda sample: sample.postgres_us):.0f}"
-        verdict = judge(cpu, CPU_BUDGETS[case.name]) if case.name in CPU_BUDGETS else "the provider's own"
+        rest = "the provider's own" if case.name == case.beside else ""
+        verdict = judge(cpu, CPU_BUDGETS[case.name]) if case.name in CPU_BUDGETS else rest
         print(f"{case.name:20}{cpu:8.0f}{ratio:10.2f}{1e6 / cpu:10,.0f}{measured:10,.0f}{postgres:>13}  {verdict}")
 
 

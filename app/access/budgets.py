@@ -118,13 +118,6 @@ class Budgets:
             self._lease(demand, wish)
         return build_hold(demand, answer.reservation_id, answer.granted_usd, answer.reserved_at)
 
-    def give_back(self, hold: Hold) -> None:
-        """Free the money of a call that is not made."""
-        if hold.kind == "escrow":
-            self._escrow.give_back(hold.reservation_id, hold.amount_usd, Decimal(0))
-        else:
-            self._unwanted.append(hold.reservation_id)
-
     def settled(self, hold: Hold, cost_usd: Decimal) -> None:
         """Note that a call's cost is in the ledger."""
         self.foresight.learn(hold.deployment, hold.amount_usd, cost_usd)

@@ -6,10 +6,12 @@ from sqlalchemy import Connection, create_engine
 from app.db.engine import alchemy_url
 from app.db.schema import include_name
 from app.db.tables import metadata
+from app.db.tables.vectors import HalfVector
 from app.settings import read_settings
 
 
 def run(connection: Connection) -> None:
+    connection.dialect.ischema_names["halfvec"] = HalfVector
     context.configure(
         connection=connection, target_metadata=metadata, include_name=include_name, transaction_per_migration=True
     )

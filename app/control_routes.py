@@ -9,6 +9,7 @@ from app.access.organization_routes import ORGANIZATION_HANDLERS
 from app.access.team_routes import TEAM_HANDLERS
 from app.access.user_routes import USER_HANDLERS
 from app.analytics.routes import ANALYTICS_HANDLERS
+from app.cache.routes import CACHE_HANDLERS
 from app.catalog.price_routes import PRICE_HANDLERS
 from app.catalog.routes import CONFIG_HANDLERS
 from app.control import ControlRequest, refuse_unknown_parameters
@@ -28,6 +29,7 @@ CONTROL_ROUTES = [
             *TEAM_HANDLERS,
             *ORGANIZATION_HANDLERS,
             *ANALYTICS_HANDLERS,
+            *CACHE_HANDLERS,
         ],
     )
 ]

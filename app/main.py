@@ -36,7 +36,10 @@ from app.db.connection import Connection
 from app.db.control import Control
 from app.db.engine import open_engine
 from app.db.watch import Loader, SnapshotWatch
+from app.gateway.cache_scope import find_label_rules
+from app.gateway.checks import Checks
 from app.gateway.door import Door
+from app.gateway.inner import CHECK_TAG, InsideEmbeddings, ask_inside
 from app.gateway.parts import Parts
 from app.gateway.routes import Gateway
 from app.gateway.rules import Routing
@@ -47,6 +50,9 @@ from app.openapi.money import MoneySchema
 from app.openapi.routes import DOCS_HANDLERS
 from app.process_keys import ProcessKeys
 from app.routing.sharing import HealthSharing
+from app.semantic.embedding import LocalVectors, RemoteVectors
+from app.semantic.lookup import SemanticCache
+from app.semantic.rules import FindRules
 from app.settings import Settings, get_database_url, get_secret_key
 from app.upstream import Upstream
 from app.worker import run_worker
@@ -68,6 +74,7 @@ def create_app(settings: Settings) -> Litestar:
             "actor": Provide(get_actor, sync_to_thread=False),
             "changes": Provide(get_changes, sync_to_thread=False),
             "control": Provide(get_control, sync_to_thread=False),
+            "find_rules": Provide(get_rules_finder, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         response_class=ControlResponse,
@@ -92,22 +99,32 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         sharing = open_sharing(settings, routing, stack)
         process = await open_process(settings, stack)
         budgets = await open_budgets(settings, process, stack)
-        shared = {"health": sharing.load, "budgets": partial(load_budgets, budgets, stack)}
+        cache = open_cache(settings, stack)
+        inside = InsideEmbeddings()
+        semantic = open_semantic(settings, inside, stack)
+        shared = {
+            "cache": cache.load_clearings,
+            "health": sharing.load,
+            "budgets": partial(load_budgets, budgets, stack),
+        }
         watch = await open_watch(settings, keys, directory, catalog, shared, stack)
         parts = Parts(
             budgets=budgets,
             limiter=open_limiter(settings, process, stack),
             directory=directory,
             catalog=catalog,
-            cache=await open_cache(settings, stack),
+            cache=cache,
             flights=Flights(),
             idempotent=open_idempotent(settings, process, stack),
             upstream=open_upstream(settings, stack),
             recorder=await open_recorder(settings, catalog, budgets, stack),
             routing=routing,
+            semantic=semantic,
+            checks=open_checks(semantic, stack),
             settings=settings,
         )
-        app.state.parts = parts
+        inside.parts = app.state.parts = parts
+        parts.checks.ask = partial(ask_inside, parts=parts, tag=CHECK_TAG)
         app.state.directory = directory
         engine = open_control_engine(settings, stack)
         app.state.control = Control(engine, keys.auditor, watch.refresh)
@@ -135,6 +152,12 @@ def get_changes(state: State) -> ConfigChanges:
 def get_control(state: State) -> Control:
     """Hand the database to the routes of the control plane."""
     return cast(Control, state.control)
+
+
+def get_rules_finder(state: State) -> FindRules:
+    """Hand the rules of likeness of any namespace to the routes that tell how it stands."""
+    catalog = cast(Parts, state.parts).catalog
+    return lambda label: find_label_rules(label, catalog.current.cache)
 
 
 class Readiness:
@@ -220,12 +243,30 @@ def open_limiter(settings: Settings, process: ProcessLease, stack: AsyncExitStac
     return limiter
 
 
-async def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:
+def open_cache(settings: Settings, stack: AsyncExitStack) -> ExactCache:
     """Return the exact cache, writing behind."""
     cache = ExactCache(get_database_url(settings), settings.local_cache_bytes)
     cache.start()
     stack.push_async_callback(cache.close)
     return cache
+
+
+def open_semantic(settings: Settings, inside: InsideEmbeddings, stack: AsyncExitStack) -> SemanticCache:
+    """Return the semantic cache; its model is loaded when it is first needed."""
+    local = LocalVectors(settings.embed_model_path)
+    semantic = SemanticCache(
+        get_database_url(settings), local, lambda name: RemoteVectors(name, partial(inside.ask, name))
+    )
+    semantic.start()
+    stack.push_async_callback(semantic.close)
+    return semantic
+
+
+def open_checks(semantic: SemanticCache, stack: AsyncExitStack) -> Checks:
+    """Return the checks of similar answers, which end with the process."""
+    checks = Checks(semantic)
+    stack.push_async_callback(checks.close)
+    return checks
 
 
 def open_control_engine(settings: Settings, stack: AsyncExitStack) -> AsyncEngine:

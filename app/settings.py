@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 10 * 2**20
     max_upload_bytes: int = 512 * 2**20
     local_cache_bytes: int = 64 * 2**20
+    embed_model_path: Path | None = None
     retention_days: int = 30
     drain_seconds: int = 30
     upstream: UpstreamSettings = UpstreamSettings()
@@ -106,6 +107,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> 
         "max_body_bytes": _integer(env, "RELAYCORE_MAX_BODY_BYTES", default=10 * 2**20, low=1024),
         "max_upload_bytes": _integer(env, "RELAYCORE_MAX_UPLOAD_BYTES", default=512 * 2**20, low=1024),
         "local_cache_bytes": _integer(env, "RELAYCORE_LOCAL_CACHE_BYTES", default=64 * 2**20, low=0),
+        "embed_model_path": _path(env.get("RELAYCORE_EMBED_MODEL_PATH")),
         "retention_days": _integer(env, "RELAYCORE_RETENTION_DAYS", default=30, low=1),
         "drain_seconds": _integer(env, "RELAYCORE_DRAIN_SECONDS", default=30, low=0),
         "upstream": _upstream(env),

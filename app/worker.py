@@ -11,15 +11,18 @@ from procrastinate.exceptions import ConnectorException
 from app.access.limit_store import sweep_limits
 from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
 from app.cache.idempotent_store import delete_expired_calls
-from app.cache.store import delete_expired
+from app.cache.store import turn_slots
 from app.catalog.price_update import run_price_update
+from app.catalog.store import load_config
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.semantic.tasks import BUILD_OPTIONS, build_indexes, tend_questions
 from app.settings import Settings, get_database_url, get_secret_key
 
 logger = logging.getLogger("relaycore.worker")
 
 RESTART_SECONDS = 1.0
 TASK_SECONDS = 60.0
+INDEX_SECONDS = 1800.0
 EXPIRED_PER_TURN = 1000
 BEFORE_HALF_HOURS = "25,55 * * * *"
 NAME = "relaycore"
@@ -52,7 +55,13 @@ def build_jobs(settings: Settings) -> App:
         del timestamp
         await asyncio.to_thread(run_price_update, url, get_secret_key(settings))
 
-    assert all((tidy, load_prices))  # noqa: S101 - registered by their decorators
+    @jobs.periodic(cron="* * * * *")
+    @jobs.task(name="relaycore.index", queueing_lock="relaycore.index", lock="relaycore.index", pass_context=False)
+    async def index(timestamp: int) -> None:
+        del timestamp
+        await run_index(url)
+
+    assert all((tidy, load_prices, index))  # noqa: S101 - registered by their decorators
     return jobs
 
 
@@ -65,12 +74,22 @@ async def run_once(url: str, retention_days: int) -> None:
         await connection.close()
 
 
+async def run_index(url: str) -> None:
+    """Build the indexes that searches for similar questions lack."""
+    connection = PatientConnection(url, name="relaycore index", options=BUILD_OPTIONS)
+    try:
+        await connection.run(build_indexes, seconds=INDEX_SECONDS)
+    finally:
+        await connection.close()
+
+
 async def tidy_up(connection: Connection, retention_days: int) -> None:
     """Keep the tables that grow at their size."""
     await ensure_partitions(connection)
     await drop_old_partitions(connection, retention_days)
-    while await delete_expired(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
-        pass
+    cache = (await load_config(connection)).document.cache
+    await turn_slots(connection, cache.max_bytes, cache.max_ttl)
+    await tend_questions(connection, retention_days)
     while await delete_expired_calls(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
         pass
     await roll_budgets(connection)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.types import Priority
+from app.wire.caching import ScopeText, SemanticRules
 
 NO_CONTROL = r"^(?![\s\S]*[\x00-\x1f\x7f])"
 """No control characters anywhere: the database cannot hold all of them, and people do not see them."""
@@ -72,7 +73,11 @@ class UserCreation(UserFields, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class KeyChanges(BudgetFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to change about a key. `scopes` null: everything that its user may do."""
+    """What is to change about a key. `scopes` null: everything that its user may do.
+
+    `cache_scope` and `semantic` are what its calls ask of the caches when they say nothing themselves; null: as
+    configured.
+    """
 
     name: Title | UnsetType = UNSET
     team_id: UUID | UnsetType | None = UNSET
@@ -80,6 +85,8 @@ class KeyChanges(BudgetFields, frozen=True, kw_only=True, forbid_unknown_fields=
     scopes: Scopes | UnsetType | None = UNSET
     tags: Tags | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
+    cache_scope: ScopeText | UnsetType | None = UNSET
+    semantic: SemanticRules | UnsetType | None = UNSET
 
 
 class KeyCreation(KeyChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):

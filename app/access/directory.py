@@ -60,6 +60,11 @@ class Directory:
         """Say whom the admin key stands for, and its hash."""
         self._admin, self._admin_hash = admin, admin_hash
 
+    @property
+    def admin(self) -> Caller | None:
+        """Whom the admin key stands for; None before the first snapshot."""
+        return self._admin
+
     def make_secret(self) -> Secret:
         """Return a new key as this installation accepts it once it is stored."""
         return make_secret(self._pepper)

@@ -34,6 +34,8 @@ def read_given(body: msgspec.Struct) -> dict[str, Any]:
         given["tags"] = list(dict.fromkeys(given["tags"]))
     if "metadata" in given:
         _check_metadata(given["metadata"])
+    if given.get("semantic") is not None:
+        given["semantic"] = msgspec.to_builtins(given["semantic"])
     settle_instant(given, "expires_at")
     expires_at = given.get("expires_at")
     if expires_at is not None and expires_at <= datetime.now(UTC):

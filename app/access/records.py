@@ -4,8 +4,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
+
 from app.access.rights import Rights, meet_all
 from app.access.types import Caller, KeyRecord, Limit, Priority
+from app.wire.caching import SemanticRules
 
 LEVELS = ("organization", "team", "user", "key")
 WIDTH = 5
@@ -28,6 +31,8 @@ class KeyLine(NamedTuple):
     tags: list[str]
     priority: Priority
     scopes: list[str] | None
+    cache_scope: str | None
+    semantic: object
     ids: Sequence[Any]
     rights: Sequence[Any]
 
@@ -68,6 +73,8 @@ def read_caller(line: KeyLine) -> Caller:
         routes=rights.routes,
         scopes=rights.scopes,
         limits=tuple(sorted(rights.limits, key=lambda limit: limit.scope)),
+        cache_scope=line.cache_scope,
+        semantic=msgspec.convert(line.semantic, SemanticRules) if line.semantic is not None else None,
     )
 
 

@@ -26,7 +26,7 @@ SELECT k.public_id, k.secret_hash, k.previous_public_id, k.previous_secret_hash,
          AND (k.team_id IS NULL OR t.deleted_at IS NULL AND NOT t.blocked AND m.user_id IS NOT NULL
            AND (t.organization_id IS NULL OR t.organization_id IS NOT DISTINCT FROM u.organization_id))
          AND (o.id IS NULL OR o.deleted_at IS NULL AND NOT o.blocked),
-       u.role, k.tags, k.priority, k.scopes, o.id, t.id, u.id, k.id,
+       u.role, k.tags, k.priority, k.scopes, k.cache_scope, k.semantic, o.id, t.id, u.id, k.id,
        o.models, o.routes, o.rpm, o.tpm, o.max_parallel, t.models, t.routes, t.rpm, t.tpm, t.max_parallel,
        u.models, u.routes, u.rpm, u.tpm, u.max_parallel, k.models, k.routes, k.rpm, k.tpm, k.max_parallel
 FROM api_keys k

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from app.wire.caching import SemanticRules
+
 Priority = Literal["interactive", "batch"]
 
 SCOPES = frozenset({"inference", "analytics", "cache", "batch", "admin"})
@@ -27,7 +29,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """The holder of a credential that was accepted.
 
-    `scope` names whose cached answers may be shared: those of one user's keys. `label` names the credential for people.
+    `scope` names one user, whose keys share what is kept for them. `label` names the credential for people.
+    `cache_scope` and `semantic` are what the key's calls ask of the caches when they say nothing themselves.
     What follows `label` is what is left after everybody above the key narrowed it (app.access.rights): None is no
     narrowing, and every one of `limits` holds by itself. `routes` are names of endpoints of model traffic.
     """
@@ -45,6 +48,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     routes: frozenset[str] | None = None
     scopes: frozenset[str] | None = None
     limits: tuple[Limit, ...] = ()
+    cache_scope: str | None = None
+    semantic: SemanticRules | None = None
 
     def may(self, scope: str) -> bool:
         """Return whether the key reaches a part of the gateway, one of SCOPES."""

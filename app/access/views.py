@@ -45,6 +45,8 @@ class KeyView(RightsView, frozen=True, kw_only=True):
     scopes: list[str] | None
     tags: list[str]
     priority: str
+    cache_scope: str | None
+    semantic: dict[str, Any] | None
     expires_at: datetime | None
     previous_public_id: str | None
     previous_until: datetime | None

@@ -81,10 +81,20 @@ def build_facts(query: ReportQuery) -> Subquery:
     if "tag" in query.groups:
         return _select_tagged(query, span).subquery("facts")
     whole, edges = split_hours(span)
-    if whole is None or query.tag is not None:
+    if whole is None or needs_calls(query):
         return _select_calls(query, [span]).subquery("facts")
     rolled = _select_hours(query, whole)
     return (union_all(rolled, _select_calls(query, edges)) if edges else rolled).subquery("facts")
+
+
+def needs_calls(query: ReportQuery) -> bool:
+    """Return whether only the calls themselves can tell what is asked for, even of whole hours."""
+    return query.tag is not None or splits_calls(query)
+
+
+def splits_calls(query: ReportQuery) -> bool:
+    """Return whether it is grouped by something that calls have and the sums by the hour lack."""
+    return any(GROUPS[group][0] not in usage_hourly.c for group in query.groups)
 
 
 def _select_hours(query: ReportQuery, whole: Span) -> Select[Any]:
@@ -174,9 +184,9 @@ def select_oldest(span: Span) -> Select[Any]:
 
 
 def select_rolled_count(query: ReportQuery, hours: Sequence[Span]) -> Select[Any]:
-    """Return the query for how many calls there were in whole hours, whatever their tags."""
+    """Return the query for how many calls there were in whole hours, whatever only the calls themselves tell."""
     table = usage_hourly.c
-    untagged = [table[name] == value for name, value in query.match.items()]
+    known = [table[name] == value for name, value in query.match.items()]
     if query.status is not None:
-        untagged.append(table.status_code.between(*query.status))
-    return select(func.coalesce(func.sum(table.requests), 0)).where(within(hours, table.hour), *untagged)
+        known.append(table.status_code.between(*query.status))
+    return select(func.coalesce(func.sum(table.requests), 0)).where(within(hours, table.hour), *known)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from app.analytics.fact_reports import Column, Columns, build_facts, ungroup
+from app.analytics.fact_reports import Column, Columns, build_facts, splits_calls, ungroup
 from app.analytics.report_cursor import write_cursor
 from app.analytics.report_query import GROUPS
 from app.analytics.report_types import Key, ReportQuery
@@ -76,9 +76,13 @@ def select_groups(query: ReportQuery, measure: Measure) -> Select[Any]:
 
 
 def _select_totals(query: ReportQuery, measure: Measure, groups: CTE, names: Sequence[str]) -> FromClause:
-    """Return the sums of all groups, where a call with several tags counts once, and how many groups there are."""
+    """Return the sums of all groups, and how many groups there are.
+
+    Where it is grouped by what only calls have, they are summed without the groups: a call with several tags counts
+    once, and what the sums by the hour know counts whether or not the call itself is kept.
+    """
     number = select(func.count()).select_from(groups).scalar_subquery().label("groups")
-    if "tag" in query.groups:
+    if splits_calls(query):
         once = measure(build_facts(ungroup(query)).c)
         return select(number, *(once[name].label(name) for name in names)).subquery("totals")
     return select(number, *(func.sum(groups.c[name]).label(name) for name in names)).subquery("totals")

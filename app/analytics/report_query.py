@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, object]] = {
     "cache_status": ("cache_status", str),
     "status": ("status_code", int),
     "tag": ("tag", str | None),
+    "cache_scope": ("cache_scope", str | None),
 }
 """What may be grouped by: the column, which is the field of the answer, and its type."""
 
@@ -38,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, object]] = {
 LISTING = frozenset({"start", "end", *BY_TEXT, *BY_ID, "status", "tag", "limit", "cursor", "group_by"})
 GROUPING = LISTING | {"bucket"}
 COSTING = GROUPING | {"detail"}
-LEDGER_LACKS = ("endpoint", "cache_status", "status")
+LEDGER_LACKS = ("endpoint", "cache_status", "status", "cache_scope")
 
 _STATUS = re.compile(r"[1-5](?:xx|\d\d)", re.ASCII)
 _LIMIT = re.compile(r"[1-9]\d{0,3}", re.ASCII)

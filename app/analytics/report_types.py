@@ -92,6 +92,7 @@ class UsageRow(UsageNumbers, frozen=True, kw_only=True):
     cache_status: str | UnsetType = UNSET
     status_code: int | UnsetType = UNSET
     tag: str | UnsetType | None = UNSET
+    cache_scope: str | UnsetType | None = UNSET
 
 
 class UsageReport(UsageNumbers, frozen=True, kw_only=True):
@@ -141,6 +142,7 @@ class CostRow(CostNumbers, frozen=True, kw_only=True):
     cache_status: str | UnsetType = UNSET
     status_code: int | UnsetType = UNSET
     tag: str | UnsetType | None = UNSET
+    cache_scope: str | UnsetType | None = UNSET
 
 
 class CostReport(CostNumbers, frozen=True, kw_only=True):
@@ -201,6 +203,7 @@ class SavingRow(SavingNumbers, frozen=True, kw_only=True):
     cache_status: str | UnsetType = UNSET
     status_code: int | UnsetType = UNSET
     tag: str | UnsetType | None = UNSET
+    cache_scope: str | UnsetType | None = UNSET
 
 
 class SavingReport(SavingNumbers, frozen=True, kw_only=True):
@@ -218,7 +221,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     """One call. null is unknown, or there was none; token classes are disjoint, durations milliseconds.
 
     `input_tokens` are the uncached ones and `output_tokens` the visible ones, as in the table. `cache_key` is shown
-    for the caller's own calls.
+    for the caller's own calls; `cache_scope` is who shares the answer.
     """
 
     id: UUID
@@ -248,6 +251,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     saved_cost: Decimal | None
     cache_status: str
     cache_key: str | None
+    cache_scope: str | None
     optimizations_applied: list[str]
     request_time: datetime
     response_time: datetime

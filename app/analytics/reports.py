@@ -15,6 +15,7 @@ from app.analytics.fact_reports import (
     Column,
     Columns,
     count_not_kept,
+    needs_calls,
     ungroup,
 )
 from app.analytics.group_reports import Groups, Sums, find_fields, find_key, list_fields, read_groups
@@ -40,7 +41,7 @@ def read_usage(connection: Connection, query: ReportQuery) -> UsageReport:
     """Return calls and tokens."""
     groups = read_groups(connection, query, measure_usage)
     rows = [UsageRow(**_build_usage(row), **find_fields(query, row)) for row in groups.rows]
-    return UsageReport(usage=rows, **_build_usage(groups.totals), **_describe(connection, query, groups))
+    return UsageReport(usage=rows, **_build_usage(groups.totals), **describe(connection, query, groups))
 
 
 def read_costs(connection: Connection, query: ReportQuery) -> CostReport:
@@ -54,7 +55,7 @@ def read_costs(connection: Connection, query: ReportQuery) -> CostReport:
         for row, cost in zip(groups.rows, costs, strict=True):
             cost["classes"] = found.get(find_key(query, row), [])
     rows = [CostRow(**cost, **find_fields(query, row)) for row, cost in zip(groups.rows, costs, strict=True)]
-    return CostReport(costs=rows, **totals, **_describe(connection, query, groups))
+    return CostReport(costs=rows, **totals, **describe(connection, query, groups))
 
 
 def read_savings(connection: Connection, query: ReportQuery) -> SavingReport:
@@ -62,11 +63,11 @@ def read_savings(connection: Connection, query: ReportQuery) -> SavingReport:
     groups = read_groups(connection, query, measure_savings)
     every, found = _read_details(connection, query, groups, list_named_savings)
     rows = [
-        SavingRow(**_build_savings(row, found.get(find_key(query, row), [])), **find_fields(query, row))
+        SavingRow(**build_savings(row, found.get(find_key(query, row), [])), **find_fields(query, row))
         for row in groups.rows
     ]
-    totals = _build_savings(groups.totals, every)
-    return SavingReport(optimizations=rows, **totals, **_describe(connection, query, groups, every_call=True))
+    totals = build_savings(groups.totals, every)
+    return SavingReport(optimizations=rows, **totals, **describe(connection, query, groups, every_call=True))
 
 
 def measure_usage(facts: Columns) -> dict[str, Column]:
@@ -108,11 +109,9 @@ def _read_details(
     return every[()], read(connection, query, find_key(query, groups.rows[-1]))
 
 
-def _describe(
-    connection: Connection, query: ReportQuery, groups: Groups, *, every_call: bool = False
-) -> dict[str, Any]:
+def describe(connection: Connection, query: ReportQuery, groups: Groups, *, every_call: bool = False) -> dict[str, Any]:
     """Return what all reports say about themselves."""
-    by_call = every_call or query.tag is not None or "tag" in query.groups
+    by_call = every_call or needs_calls(query)
     return {
         "total": groups.total,
         "next": groups.next,
@@ -155,7 +154,7 @@ def _build_costs(sums: Sums) -> dict[str, Any]:
     }
 
 
-def _build_savings(sums: Sums, named: list[SavingKind]) -> dict[str, Any]:
+def build_savings(sums: Sums, named: list[SavingKind]) -> dict[str, Any]:
     exact, similar = (_build_kind(sums, hit, kind) for hit, kind in zip(HITS, KINDS, strict=True))
     hits, misses = exact.requests + similar.requests, int(sums["misses"] or 0)
     unknown = exact.requests_without_saved_cost + similar.requests_without_saved_cost

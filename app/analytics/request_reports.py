@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, Select, and_, func, select, tuple_
 from sqlalchemy.engine import RowMapping
 
-from app.analytics.fact_reports import build_facts, floor_hour, match_all, select_oldest, within
+from app.analytics.fact_reports import build_facts, floor_hour, match_all, select_oldest, ungroup, within
 from app.analytics.report_cursor import write_cursor
 from app.analytics.report_times import Span
 from app.analytics.report_types import ReportQuery, RequestLine, RequestList
@@ -44,7 +44,7 @@ def select_requests(query: ReportQuery) -> Select[Any]:
 
 def select_total(query: ReportQuery) -> Select[Any]:
     """Return the query for the number of calls."""
-    return select(func.coalesce(func.sum(build_facts(query).c.requests), 0))
+    return select(func.coalesce(func.sum(build_facts(ungroup(query)).c.requests), 0))
 
 
 def _count(connection: Connection, query: ReportQuery) -> int:

@@ -1,24 +1,29 @@
-"""The reports over HTTP. Who may ask is declared where the routes are put together; what they see is decided here."""
+"""The reports over HTTP, that about the caches among them. Who may ask is declared where the routes are put together; what they see is decided here."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+import msgspec
 import psycopg.errors
 import sqlalchemy.exc
 from litestar import Request, Router, get
+from litestar.concurrency import sync_to_thread
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import Parameter
 from sqlalchemy import Connection
 
+from app.analytics.cache_report_types import CacheReport, NamespaceSums
+from app.analytics.cache_reports import read_cache
+from app.analytics.namespace_reports import judge_namespaces, read_namespaces
 from app.analytics.report_query import BUCKETS, CACHE_STATUSES, COSTING, GROUPING, GROUPS, LISTING, parse_query
-from app.analytics.report_types import CostReport, RequestList, SavingReport, UsageReport, Viewer
+from app.analytics.report_types import CostReport, ReportQuery, RequestList, SavingReport, UsageReport, Viewer
 from app.analytics.reports import read_costs, read_savings, read_usage
 from app.analytics.request_reports import read_requests
 from app.db.control import Control
 from app.errors import BadRequestError
+from app.semantic.rules import FindRules
 
-TAGS = ["Analytics"]
 ReportRequest = Request[Any, Any, State]
 T = TypeVar("T")
 
@@ -104,12 +109,32 @@ async def list_requests(request: ReportRequest, control: NamedDependency[Control
     return await read(request, control, LISTING, read_requests)
 
 
+@get("/stats", status_code=200)
+async def report_caches(
+    request: ReportRequest, control: NamedDependency[Control], find_rules: NamedDependency[FindRules]
+) -> CacheReport:
+    """Sum up what the caches answered, and show what they hold.
+
+    Hits and misses over the whole range, and by what `group_by` and `bucket` name; entries and similar answers as of
+    now.
+    """
+    report, namespaces = await read(request, control, GROUPING, read_caches)
+    standing = await sync_to_thread(judge_namespaces, namespaces, find_rules)
+    return msgspec.structs.replace(report, semantic=standing)
+
+
+def read_caches(connection: Connection, query: ReportQuery) -> tuple[CacheReport, list[NamespaceSums]]:
+    """Return the report about the caches, and the namespaces that are still to be judged."""
+    return read_cache(connection, query), read_namespaces(connection, query)
+
+
 def _route(names: frozenset[str], *handlers: Any) -> Router:
-    return Router("/v1/analytics", route_handlers=handlers, parameters=_declare(names), tags=TAGS)
+    return Router("/v1/analytics", route_handlers=handlers, parameters=_declare(names), tags=["Analytics"])
 
 
 ANALYTICS_HANDLERS = [
     _route(GROUPING, report_usage, report_optimizations),
     _route(COSTING, report_costs),
     _route(LISTING, list_requests),
+    Router("/v1/cache", route_handlers=[report_caches], parameters=_declare(GROUPING), tags=["Cache"]),
 ]

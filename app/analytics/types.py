@@ -37,6 +37,7 @@ class RequestRow(msgspec.Struct, kw_only=True):
     billed: bool = True
     cache_status: str = "disabled"
     cache_key: bytes | None = None
+    cache_scope: str | None = None
     optimizations_applied: tuple[str, ...] = ()
     latency: float = 0.0
     overhead_ms: float | None = None

@@ -1,132 +1,131 @@
-"""The exact cache: memory over Postgres. What is looked up or stored at the same moment shares one statement."""
+"""The exact cache: memory over Postgres, and who makes a call that several processes are asked at the same time."""
 
 import asyncio
-from itertools import islice
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from uuid import uuid4
 
-import msgspec
 import psycopg
 
+from app.cache.behind import WriteBehind
+from app.cache.clearing import Cleared, any_takes
+from app.cache.clearing_store import delete_cleared
+from app.cache.finder import Finder
 from app.cache.local import LocalCache
-from app.cache.store import WRITER_OPTIONS, find_entries, upsert_entries
-from app.cache.types import Entry
-from app.db.connection import DatabaseAwayError, PatientConnection
+from app.cache.store import WRITER_OPTIONS, list_clearings, renew_leases
+from app.cache.types import Entry, Found
+from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.semantic.types import Likeness
 
-FIND_SECONDS = 0.05
-STORE_SECONDS = 5.0
-MAX_WAITING_BYTES = 32 * 2**20
-STORE_EVERY_SECONDS = 0.1
-MAX_BATCH = 200
-MAX_BATCH_BYTES = 4 * 2**20
+RENEW_SECONDS = 3.0
+LOOK_AGAIN_SECONDS = (0.03, 0.06, 0.12, 0.25)
 
 
 class ExactCache:
-    """Both tiers behind three calls. A database that is away or slow makes it a cache of this process alone."""
+    """Both tiers behind few calls. A database that is away or slow makes it a cache of this process alone."""
 
     def __init__(self, url: str, max_local_bytes: int) -> None:
+        owner = uuid4()
         self.local = LocalCache(max_local_bytes)
-        self._reader = PatientConnection(url, name="relaycore cache reader")
+        self._owner = owner
+        self._reader = PatientConnection(url, name="relaycore cache reader", options=WRITER_OPTIONS)
         self._writer = PatientConnection(url, name="relaycore cache writer", options=WRITER_OPTIONS)
-        self._asked: dict[bytes, asyncio.Future[Entry | None]] = {}
-        self._asking: asyncio.Task[None] | None = None
-        self._waiting: dict[bytes, Entry] = {}
-        self._waiting_bytes = 0
-        self._something_to_store = asyncio.Event()
-        self._storing: asyncio.Task[None] | None = None
+        self._finder = Finder(self._reader, owner)
+        self._behind = WriteBehind(self._writer, owner)
+        self._led: set[bytes] = set()
+        self._renewing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to write behind."""
-        self._storing = asyncio.create_task(self._store_forever())
+        self._behind.start()
 
     async def close(self) -> None:
         """Store what waits, as far as the database takes it, and let go of the connections."""
-        if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.gather(self._storing, return_exceptions=True)
-        if self._asking is not None:
-            await asyncio.gather(self._asking, return_exceptions=True)
-        while self._waiting and await self._store_some():
-            pass
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self._finder.close()
+        await self._behind.close()
         await self._reader.close()
         await self._writer.close()
 
-    async def find(self, key: bytes) -> Entry | None:
-        """Return the live entry under `key` from memory or Postgres."""
+    async def find(self, key: bytes, *, lease: bool = False) -> Found:
+        """Return the live entry under `key` from memory or Postgres, or else whether the call is ours to make.
+
+        With `lease` it is only when no other process makes it; without one it always is.
+        """
         entry = self.local.find(key)
         if entry is not None:
-            return entry
-        future = self._asked.get(key)
-        if future is None:
-            future = self._asked[key] = asyncio.get_running_loop().create_future()
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
-        # An answer may have been put in while Postgres was asked.
-        return await asyncio.shield(future) or self.local.find(key)
+            return Found(entry=entry)
+        found = await self._finder.find(key, lease=lease)
+        if found.entry is not None:
+            self.local.put(found.entry)
+            return found
+        late = self.local.find(key)  # an answer may have been put in while Postgres was asked
+        return found if late is None else Found(entry=late)
 
-    def put(self, entry: Entry) -> None:
-        """Keep `entry` in memory now and in Postgres soon."""
-        self.local.put(entry)
-        if self._waiting_bytes + len(entry.body) > MAX_WAITING_BYTES:
-            return
-        replaced = self._waiting.pop(entry.key, None)
-        self._waiting_bytes += len(entry.body) - (len(replaced.body) if replaced is not None else 0)
-        self._waiting[entry.key] = entry
-        self._something_to_store.set()
+    async def await_other(self, key: bytes) -> Found:
+        """Wait while another process makes the call under `key`: until its answer is there, or the call is ours.
 
-    async def _ask(self) -> None:
-        """Fetch what was asked for with one query at a time: what is asked for meanwhile shares the next one."""
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, {}
-                await self._answer(asked)
-        finally:
-            self._asking = None
-
-    async def _answer(self, asked: dict[bytes, "asyncio.Future[Entry | None]"]) -> None:
-        found: dict[bytes, Entry] = {}
-        try:
-            found = await self._reader.run(lambda c: find_entries(c, list(asked)), seconds=FIND_SECONDS)
-        except (DatabaseAwayError, psycopg.Error, msgspec.MsgspecError, ValueError):
-            pass
-        finally:
-            for key, future in asked.items():
-                entry = found.get(key)
-                if entry is not None:
-                    self.local.put(entry)
-                if not future.done():
-                    future.set_result(entry)
-
-    async def _store_forever(self) -> None:
+        Returns too when that process dies, and when the database is away.
+        """
+        look = 0
         while True:
-            await self._something_to_store.wait()
-            if len(self._waiting) < MAX_BATCH:
-                await asyncio.sleep(STORE_EVERY_SECONDS)  # a statement for many costs little more than one for a few
-            if not await self._store_some():
-                await asyncio.sleep(1)
+            wait = LOOK_AGAIN_SECONDS[min(look, len(LOOK_AGAIN_SECONDS) - 1)]
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the queries
+            look += 1
+            found = await self.find(key, lease=True)
+            if found.entry is not None or found.leads:
+                return found
 
-    def _take_batch(self) -> list[Entry]:
-        """Return the entries that waited longest, few enough not to hold up the loop while they are written."""
-        batch: list[Entry] = []
-        left = MAX_BATCH_BYTES
-        for entry in islice(self._waiting.values(), MAX_BATCH):
-            batch.append(entry)
-            left -= len(entry.body)
-            if left < 0:
-                break
-        return batch
+    def lead(self, key: bytes) -> None:
+        """Note that this process makes the call under `key`; `put` or `give_up` ends that."""
+        self._led.add(key)
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
 
-    async def _store_some(self) -> bool:
-        """Store one batch; False when the database did not take it (it stays waiting, unless it is at fault itself)."""
-        batch = self._take_batch()
-        try:
-            await self._writer.run(lambda c: upsert_entries(c, batch), seconds=STORE_SECONDS)
-        except DatabaseAwayError:
-            return False
-        except psycopg.Error:
-            pass  # an entry that Postgres refuses is only lost as an entry
-        for entry in batch:
-            if self._waiting.get(entry.key) is entry:
-                del self._waiting[entry.key]
-                self._waiting_bytes -= len(entry.body)
-        if not self._waiting:
-            self._something_to_store.clear()
-        return True
+    def give_up(self, key: bytes) -> None:
+        """Note that the call under `key` came to nothing that is kept."""
+        if key in self._led:
+            self._led.discard(key)
+            self._behind.give_up(key)
+
+    def put(self, entry: Entry, likeness: Likeness | None = None) -> None:
+        """Keep `entry` in memory now and in Postgres soon, and with it the question that it answers."""
+        self.local.put(entry)
+        if self._behind.put(entry, likeness):
+            self._led.discard(entry.key)
+        else:
+            self.give_up(entry.key)
+
+    async def load_clearings(self, connection: Connection, since: int) -> None:
+        """Forget what was cleared after a version of the cache's snapshot, here and in what others wrote meanwhile."""
+        if since == 0:
+            self._forget(lambda _: True)
+            return
+        clearings = await list_clearings(connection, since)
+        self._forget(lambda entry: any_takes(clearings, entry))
+        await self._delete_again(connection, clearings)
+
+    def _forget(self, takes: Callable[[Entry], bool]) -> None:
+        self.local.clear(takes)
+        self._behind.clear(takes)
+
+    async def _delete_again(self, connection: Connection, clearings: Sequence[Cleared]) -> None:
+        """Delete what came to the table between the clearing and its notice here."""
+        for one in clearings:
+            await delete_cleared(connection, one)
+
+    async def _renew(self) -> None:
+        """Keep the leases of calls that take long."""
+        while self._led:
+            await asyncio.sleep(RENEW_SECONDS)
+            with contextlib.suppress(DatabaseAwayError, psycopg.Error):
+                await self._renew_once(list(self._led))
+        self._renewing = None
+
+    async def _renew_once(self, keys: Iterable[bytes]) -> None:
+        led = list(keys)
+        if led:
+            await self._writer.run(lambda c: renew_leases(c, led, self._owner), seconds=RENEW_SECONDS)

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from app.cache.types import Entry
+from app.wire.http import Headers
 
 
 class Flight:
     """One call under way. `pieces` are the bytes of its stream so far; `entry` its answer once it is complete.
+
+    `evidence`: header lines that say why the answer to a similar question does.
 
     The call of a leader whose own client has left goes on while somebody follows it.
     """
@@ -16,6 +19,7 @@ class Flight:
         self.streamed = streamed
         self.pieces: list[bytes] = []
         self.entry: Entry | None = None
+        self.evidence: Headers = []
         self.landed = False
         self.followers = 0
         self._leader: asyncio.Task[object] | None = asyncio.current_task()
@@ -28,9 +32,10 @@ class Flight:
         if self._waiting:
             self._wake()
 
-    def land(self, entry: Entry | None) -> None:
+    def land(self, entry: Entry | None, evidence: Headers | None = None) -> None:
         """End the flight with a complete answer, or with None when there is none to share."""
         self.entry = entry
+        self.evidence = evidence or []
         self.landed = True
         self._leader = None
         self._wake()
@@ -110,8 +115,8 @@ class Flights:
         flight = self._flights[key] = Flight(streamed=streamed)
         return flight
 
-    def close(self, key: bytes, flight: Flight, entry: Entry | None) -> None:
+    def close(self, key: bytes, flight: Flight, entry: Entry | None, evidence: Headers | None = None) -> None:
         """Land `flight` and let the next identical call look in the cache again."""
         if self._flights.get(key) is flight:
             del self._flights[key]
-        flight.land(entry)
+        flight.land(entry, evidence)

@@ -5,14 +5,15 @@ the provider, the endpoint, the headers that change what a provider answers, and
 keys sorted, white space gone, numbers as written). Left out are only the fields that say how the answer is sent.
 """
 
-import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import cast
 
 import msgspec
 
-VERSION = b"relaycore exact 1"
+from app.wire.digest import hash_parts
+
+VERSION = b"relaycore exact 2"
 IGNORED_FIELDS = ("stream", "stream_options")
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -27,8 +28,4 @@ def build_key(scope: bytes, provider: str, endpoint: str, headers: Iterable[byte
     document = cast(dict[str, object], _decode(body))
     for field in IGNORED_FIELDS:
         document.pop(field, None)
-    digest = hashlib.sha256()
-    for part in (VERSION, scope, provider.encode(), endpoint.encode(), *headers, _encode(document)):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
+    return hash_parts((VERSION, scope, provider.encode(), endpoint.encode(), *headers, _encode(document)))

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from app.cache.types import Entry
 
@@ -41,6 +42,11 @@ class LocalCache:
         while self.size_bytes > self._max_bytes:
             _, oldest = self._entries.popitem(last=False)
             self.size_bytes -= _size(oldest)
+
+    def clear(self, takes: Callable[[Entry], bool]) -> None:
+        """Forget the entries that `takes` says yes to."""
+        for key in [key for key, entry in self._entries.items() if takes(entry)]:
+            self.discard(key)
 
     def discard(self, key: bytes) -> bool:
         """Forget the entry under `key` and say whether there was one."""

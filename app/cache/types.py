@@ -1,15 +1,23 @@
 """A stored answer."""
 
+from typing import Protocol
+from uuid import UUID
+
 import msgspec
 
 from app.wire.usage import Usage
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One complete answer. Times are seconds since the epoch; `streamed` says whether `body` is SSE or a whole body."""
+    """One complete answer. Times are seconds since the epoch; `streamed` says whether `body` is SSE or a whole body.
+
+    `scope` says who shares it ("user:<uuid>", "namespace:<name>" …), `user_id` and `api_key_id` whose call made it.
+    """
 
     key: bytes
-    scope: bytes
+    scope: str
+    user_id: UUID
+    api_key_id: UUID | None
     provider: str
     model: str
     endpoint: str
@@ -19,3 +27,28 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None
     created_at: float
     expires_at: float
+    tags: tuple[str, ...] = ()
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look-up came to: the entry, or else whether the call is ours to make (`leads`).
+
+    It is not when a process that lives makes it already.
+    """
+
+    entry: Entry | None = None
+    leads: bool = True
+
+
+class Asker(Protocol):
+    """Who asks: what others have is an administrator's affair."""
+
+    @property
+    def user_id(self) -> UUID:
+        """The user."""
+        ...
+
+    @property
+    def admin(self) -> bool:
+        """Whether all may be seen and changed."""
+        ...

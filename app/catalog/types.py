@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from app.catalog.cache_types import CacheConfig
+
 # Patterns end with this, since "$" lets a newline follow.
 _END = r"(?![\s\S])"
 Name = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9_.-]{{0,63}}{_END}")]
@@ -55,15 +57,6 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """What list prices are multiplied with, in as many decimals as the ledger has for it."""
         factor = (1 - Decimal(str(self.discount))) * (1 + Decimal(str(self.margin)))
         return factor.quantize(SMALLEST_FACTOR)
-
-
-class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The exact cache. Times are whole seconds."""
-
-    enabled: bool = True
-    default_ttl: Annotated[int, Meta(ge=0, le=31_536_000)] = 3600
-    max_ttl: Annotated[int, Meta(ge=0, le=31_536_000)] = 30 * 86_400
-    max_entry_bytes: Annotated[int, Meta(ge=1024, le=64 * 2**20)] = 4 * 2**20
 
 
 class DeploymentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +142,6 @@ class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     providers: dict[Name, ProviderConfig] = {}
     models: dict[ModelName, ModelConfig] = {}
     routing: RoutingConfig = RoutingConfig()
-    cache: CacheConfig = CacheConfig()
+    cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
     budgets: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)

@@ -11,14 +11,16 @@ from sqlalchemy import Connection, text
 
 from app.db.engine import open_blocking_engine
 
+FOREIGN = ("requests_p", "ledger_p", "cache_entries_s", "semantic_entries_s", "procrastinate_")
+"""How the names of tables begin that are no part of the schema in the code: partitions, and the queue library's."""
+
 MIGRATION_LOCK = 0x72656C6179  # "relay": two processes that start together migrate one after the other
 
 
 def include_name(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
     """Return whether alembic should look at an object: not at partitions, nor at the queue library's own tables."""
-    if kind == "table":
-        return not (name or "").startswith(("requests_p", "ledger_p", "procrastinate_"))
-    return not (parents.get("table_name") or "").startswith(("requests_p", "ledger_p", "procrastinate_"))
+    table = name if kind == "table" else parents.get("table_name")
+    return not (table or "").startswith(FOREIGN)
 
 
 def migrations_folder() -> Path:

@@ -1,9 +1,12 @@
 """What a client asks of the gateway itself, by header."""
 
+import re
+
 import msgspec
 
 from app.access.credentials import choose_credential
 from app.errors import BadRequestError
+from app.wire.caching import NAMESPACE, ScopeText
 from app.wire.http import Headers
 
 CACHE_MODES = frozenset({"use", "bypass", "refresh", "only"})
@@ -12,8 +15,14 @@ MAX_FALLBACKS = 8
 MAX_TAG_LENGTH = 128
 MAX_METADATA_BYTES = 8192
 MAX_TTL_DIGITS = 12
+MIN_FLOOR = 0.8
+SCOPE_HELP = (
+    "a scope is key, user, team, organization or namespace:NAME, the name of 1 to 64 letters, digits and ._- "
+    "beginning with a letter or digit."
+)
 MAX_ID_LENGTH = 128
 
+_FLOOR = re.compile(r"[01](\.\d{1,6})?", re.ASCII)
 _NAMES = {
     b"x-relay-api-key": "relay_key",
     b"authorization": "authorization",
@@ -22,6 +31,10 @@ _NAMES = {
     b"x-goog-api-key": "goog_key",
     b"x-aihub-cache": "cache",
     b"x-aihub-cache-ttl": "cache_ttl",
+    b"x-aihub-semantic": "semantic",
+    b"x-relay-cache-scope": "cache_scope",
+    b"x-portkey-cache-namespace": "cache_namespace",
+    b"x-relay-cache-tags": "cache_tags",
     b"x-relay-tags": "tags",
     b"x-relay-metadata": "metadata",
     b"x-relay-timeout": "timeout",
@@ -53,6 +66,10 @@ class Sent(msgspec.Struct):
     goog_key: bytes = b""
     cache: bytes = b""
     cache_ttl: bytes = b""
+    semantic: bytes = b""
+    cache_scope: bytes = b""
+    cache_namespace: bytes = b""
+    cache_tags: bytes = b""
     tags: bytes = b""
     metadata: bytes = b""
     timeout: bytes = b""
@@ -74,7 +91,10 @@ class Sent(msgspec.Struct):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client wants, checked. `ttl` is seconds; None is the configured default."""
+    """What the client wants, checked. `ttl` is seconds; None is the configured default.
+
+    `semantic` is whether similar answers will do, `floor` from which cosine on; `cache_scope` who may share the answer.
+    """
 
     cache: str = "use"
     ttl: int | None = None
@@ -82,6 +102,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str | None = None
     timeout_seconds: float | None = None
     fallback: tuple[str, ...] = ()
+    semantic: bool | None = None
+    floor: float | None = None
+    cache_scope: str | None = None
+    cache_tags: tuple[str, ...] = ()
 
 
 def read_sent(headers: Headers) -> Sent:
@@ -100,19 +124,28 @@ def find_credential(sent: Sent) -> str | None:
 
 
 _NOTHING_ASKED = Options()
+_OPTIONS = (
+    "cache", "cache_ttl", "tags", "metadata", "timeout", "fallback",
+    "semantic", "cache_scope", "cache_namespace", "cache_tags",
+)  # fmt: skip
 
 
 def read_options(sent: Sent) -> Options:
     """Return the checked options. Raises BadRequestError naming the header that makes no sense."""
-    if not (sent.cache or sent.cache_ttl or sent.tags or sent.metadata or sent.timeout or sent.fallback):
+    if not any(map(sent.__getattribute__, _OPTIONS)):
         return _NOTHING_ASKED
+    semantic, floor = _semantic(sent.semantic)
     return Options(
         cache=_cache_mode(sent.cache),
         ttl=_ttl(sent.cache_ttl),
-        tags=_tags(sent.tags),
+        tags=_tags(sent.tags, "x-relay-tags"),
         metadata=_metadata(sent.metadata),
         timeout_seconds=_timeout(sent.timeout),
         fallback=_fallback(sent.fallback),
+        semantic=semantic,
+        floor=floor,
+        cache_scope=_cache_scope(sent),
+        cache_tags=_tags(sent.cache_tags, "x-relay-cache-tags") or (),
     )
 
 
@@ -159,14 +192,40 @@ def _ttl(value: bytes) -> int | None:
     return int(text)
 
 
-def _tags(value: bytes) -> tuple[str, ...] | None:
+def _semantic(value: bytes) -> tuple[bool | None, float | None]:
+    """Return whether similar answers will do, and from which cosine on."""
+    if not value:
+        return None, None
+    text = value.decode("latin-1").strip().lower()
+    if text in {"on", "off"}:
+        return text == "on", None
+    if _FLOOR.fullmatch(text) and MIN_FLOOR <= float(text) <= 1:
+        return True, float(text)
+    raise BadRequestError("X-AIHub-Semantic must be on, off or a number from 0.80 to 1.0.", param="X-AIHub-Semantic")
+
+
+def _cache_scope(sent: Sent) -> str | None:
+    """Return the scope as SCOPE_KINDS and NAMESPACE have it; another gateway's header names a namespace."""
+    if sent.cache_scope:
+        name, text = "x-relay-cache-scope", _text(sent.cache_scope, "x-relay-cache-scope").strip()
+        text = "organization" if text == "organisation" else text
+    elif sent.cache_namespace:
+        name = "x-portkey-cache-namespace"
+        text = NAMESPACE + _text(sent.cache_namespace, name).strip()
+    else:
+        return None
+    try:
+        return msgspec.convert(text, ScopeText)
+    except msgspec.ValidationError as error:
+        raise BadRequestError(f"{name}: {SCOPE_HELP}", param=name) from error
+
+
+def _tags(value: bytes, name: str) -> tuple[str, ...] | None:
     if not value:
         return None
-    tags = tuple(tag.strip() for tag in _text(value, "x-relay-tags").split(",") if tag.strip())
-    if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
-        raise BadRequestError(
-            f"x-relay-tags takes at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters.", param="x-relay-tags"
-        )
+    tags = tuple(tag.strip() for tag in _text(value, name).split(",") if tag.strip())
+    if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH or "\0" in tag for tag in tags):
+        raise BadRequestError(f"{name} takes at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters.", param=name)
     return tags
 
 

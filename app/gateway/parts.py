@@ -10,7 +10,9 @@ from app.cache.exact import ExactCache
 from app.cache.flight import Flights
 from app.cache.idempotent import IdempotentCalls
 from app.catalog.snapshot import Catalog
+from app.gateway.checks import Checks
 from app.gateway.rules import Routing
+from app.semantic.lookup import SemanticCache
 from app.settings import Settings
 from app.upstream import Upstream
 
@@ -28,4 +30,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     limiter: RateLimiter
     idempotent: IdempotentCalls
     routing: Routing
+    semantic: SemanticCache
+    checks: Checks
     settings: Settings

@@ -11,12 +11,12 @@ from app.gateway.batch_links import has_results_url, lead_results
 from app.gateway.body import drain, inflate, read_body, stream_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import Exchange
+from app.gateway.forwarding import build_limits, choose
 from app.gateway.idempotency import repeat
 from app.gateway.limiting import admit_call
 from app.gateway.money import Ways, hold_money
 from app.gateway.outgoing import build_outgoing
 from app.gateway.parts import Parts
-from app.gateway.pipeline import build_limits, choose
 from app.gateway.plan import Target
 from app.gateway.send import pass_headers, pass_through, read_whole, refuse, send
 from app.upstream import Incoming, Outgoing

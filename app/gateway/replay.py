@@ -20,13 +20,19 @@ def render(entry: Entry, endpoint: Endpoint, *, streamed: bool, hide_usage: bool
     return entry.body
 
 
-async def replay(entry: Entry, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
-    """Send a stored answer; False when it cannot be brought into the form that is asked for."""
+async def replay(
+    entry: Entry, call: Call, endpoint: Endpoint, exchange: Exchange, evidence: Headers | None = None
+) -> bool:
+    """Send a stored answer; False when it cannot be brought into the form that is asked for.
+
+    `evidence`: it answers a similar question, and these lines say why it will do.
+    """
     try:
         body = render(entry, endpoint, streamed=call.streamed, hide_usage=call.hides_usage)
     except ValueError:
         return False
-    exchange.note_cache_status("hit")
+    exchange.note_cache_status("semantic-hit" if evidence else "hit")
+    exchange.headers.extend(evidence or ())
     row = exchange.trace.row
     row.billed = False
     row.model = entry.model

@@ -5,9 +5,11 @@ from contextlib import aclosing
 
 import msgspec
 
+from app.access.rights import join_tags
 from app.cache.flight import Flight
 from app.cache.types import Entry
 from app.errors import BadGatewayError
+from app.gateway.answer_words import complete_likeness
 from app.gateway.answers import Answer
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
@@ -17,29 +19,48 @@ from app.gateway.policy import CachePolicy
 from app.gateway.replay import replay
 from app.gateway.send import pass_events
 from app.providers.protocol import Endpoint
+from app.semantic.types import Likeness
+from app.wire.http import Headers
 from app.wire.usage import Usage
 
 # When a call fails, one of those who waited makes the next one for the others; who has waited for two makes its own.
 MAX_FOLLOWED = 2
 
 
-async def answer_from_cache(key: bytes, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
-    """Answer from a stored answer or from an identical call under way; False when there is neither."""
-    entry = await parts.cache.find(key)
-    if entry is not None:
-        return await replay(entry, call, endpoint, exchange)
-    if call.options.cache == "only":
-        return False
+async def answer_from_cache(
+    key: bytes, policy: CachePolicy, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
+) -> bool | None:
+    """Answer from a stored answer or from an identical call under way in this process: None.
+
+    Else return whether the call is ours to make: False when another process makes it.
+    """
     for _ in range(MAX_FOLLOWED):
-        flight = parts.flights.find(key)
+        found = await parts.cache.find(key, lease=policy.leases)
+        if found.entry is not None and await replay(found.entry, call, endpoint, exchange):
+            return None
+        flight = parts.flights.find(key) if not policy.only else None
         if flight is None:
-            return False
+            return found.leads
         exchange.watch()
         joined = await follow(flight, call, endpoint, exchange)
         exchange.unwatch()
         if joined:
-            return True
-    return False
+            return None
+    return True
+
+
+async def share_with_processes(keeper: "Keeper", exchange: Exchange) -> bool:
+    """Answer from what another process makes of the same call; False when this one has to make it after all."""
+    cache, call = keeper.parts.cache, keeper.call
+    exchange.watch(keeper.flight.leader_leaves)
+    found = await cache.await_other(keeper.key)
+    exchange.unwatch()
+    if found.entry is None:
+        cache.lead(keeper.key)
+        return False
+    answered = await replay(found.entry, call, keeper.endpoint, exchange)
+    keeper.land(found.entry)
+    return answered
 
 
 async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
@@ -47,7 +68,7 @@ async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Excha
     if flight.streamed and call.streamed:
         return await follow_stream(flight, call, endpoint, exchange)
     entry = await flight.wait()
-    return entry is not None and await replay(entry, call, endpoint, exchange)
+    return entry is not None and await replay(entry, call, endpoint, exchange, flight.evidence)
 
 
 async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
@@ -60,8 +81,8 @@ async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange
             if events:
                 exchange.note_cache_status("hit")
                 await pass_events(exchange, [], events)
-    if not exchange.started:
-        return False
+    if not exchange.started:  # it came to nothing, or to an answer that was there as a whole
+        return flight.entry is not None and await replay(flight.entry, call, endpoint, exchange, flight.evidence)
     exchange.trace.row.billed = False
     if not tap.finished:
         raise BadGatewayError("The provider's stream ended before it was complete.", code="upstream_disconnected")
@@ -74,6 +95,7 @@ class Keeper(msgspec.Struct, kw_only=True):
     """Stores the answer of a call that leads others, and lets them have it.
 
     `cap_tokens` is a limit of output that the call got and did not ask for: an answer that reached it is not kept.
+    `likeness` is the call's question, which similar ones may be compared with; `entry` what was kept in the end.
     """
 
     key: bytes
@@ -83,6 +105,8 @@ class Keeper(msgspec.Struct, kw_only=True):
     parts: Parts
     flight: Flight
     cap_tokens: int | None = None
+    likeness: Likeness | None = None
+    entry: Entry | None = None
 
     def keep(self, body: bytes, answer: Answer, target: Target, *, streamed: bool) -> None:
         """Store a complete answer and land the flight with it."""
@@ -95,7 +119,9 @@ class Keeper(msgspec.Struct, kw_only=True):
         now = time.time()
         entry = Entry(
             key=self.key,
-            scope=self.call.caller.scope,
+            scope=self.policy.scope.label if self.policy.scope is not None else "",
+            user_id=self.call.caller.user_id,
+            api_key_id=self.call.caller.key_id,
             provider=target.provider.name,
             model=target.model or "",
             endpoint=self.endpoint.name,
@@ -105,15 +131,22 @@ class Keeper(msgspec.Struct, kw_only=True):
             usage=answer.facts.usage,
             created_at=now,
             expires_at=now + self.policy.ttl_seconds,
+            tags=self.list_tags(),
         )
+        self.entry = entry
         if self.policy.ttl_seconds > 0:
-            self.parts.cache.put(entry)
+            self.parts.cache.put(entry, complete_likeness(self.likeness, entry, self.endpoint))
         self.land(entry)
 
-    def land(self, entry: Entry | None) -> None:
+    def list_tags(self) -> tuple[str, ...]:
+        """Return the tags that the answer is kept under: the call's own, and those for the cache alone."""
+        tags = join_tags(self.call.caller, self.call.options.tags) or ()
+        return tuple(dict.fromkeys((*tags, *self.call.options.cache_tags)))
+
+    def land(self, entry: Entry | None, evidence: Headers | None = None) -> None:
         """End the flight, once."""
         if not self.flight.landed:
-            self.parts.flights.close(self.key, self.flight, entry)
+            self.parts.flights.close(self.key, self.flight, entry, evidence)
 
 
 def is_shorter(usage: Usage | None, tokens: int) -> bool:

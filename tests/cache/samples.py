@@ -1,9 +1,13 @@
 """Stored answers for the cache's tests."""
 
 import time
+from uuid import UUID
 
 from app.cache.types import Entry
 from app.wire.usage import Usage
+
+
+USER = UUID(int=7)
 
 
 def make_entry(key: bytes = b"k" * 32, body: bytes = b"{}", *, ttl: float = 60, streamed: bool = False) -> Entry:
@@ -11,7 +15,9 @@ def make_entry(key: bytes = b"k" * 32, body: bytes = b"{}", *, ttl: float = 60, 
     now = time.time()
     return Entry(
         key=key,
-        scope=b"\x01\xff",
+        scope=f"user:{USER}",
+        user_id=USER,
+        api_key_id=None,
         provider="openai",
         model="gpt-4o",
         endpoint="chat",

@@ -26,7 +26,7 @@ async def reopen(database_url, keys):
     """Return what a process that starts anew finds under `keys`."""
     fresh = ExactCache(database_url, ROOM)
     try:
-        return await asyncio.gather(*(fresh.find(key) for key in keys))
+        return [found.entry for found in await asyncio.gather(*(fresh.find(key) for key in keys))]
     finally:
         await fresh.close()
 
@@ -62,7 +62,7 @@ async def test_the_newest_counts(database_url, cache):
     """An entry replaces the one before it, in memory and in Postgres."""
     cache.put(make_entry(body=b"old"))
     cache.put(make_entry(body=b"new"))
-    assert (await cache.find(b"k" * 32)).body == b"new"
+    assert (await cache.find(b"k" * 32)).entry.body == b"new"
     await cache.close()
     assert (await reopen(database_url, [b"k" * 32]))[0].body == b"new"
 
@@ -71,7 +71,7 @@ async def test_expired_entries_are_not_found(database_url):
     """An entry whose time is over is not returned by either tier."""
     cache = ExactCache(database_url, ROOM)
     cache.put(make_entry(ttl=-1))
-    assert await cache.find(b"k" * 32) is None
+    assert (await cache.find(b"k" * 32)).entry is None
     await cache.close()
     assert await reopen(database_url, [b"k" * 32]) == [None]
 
@@ -84,7 +84,9 @@ async def test_look_ups_at_once_share_a_statement(database_url, cache):
         writer.put(make_entry(key, body=key))
     await writer.close()
     found = await asyncio.gather(*(cache.find(key) for key in keys * 2))
-    assert [entry and entry.body for entry in found] == [key if i % 2 == 0 else None for i, key in enumerate(keys)] * 2
+    assert [one.entry and one.entry.body for one in found] == [
+        key if i % 2 == 0 else None for i, key in enumerate(keys)
+    ] * 2
 
 
 async def test_an_answer_put_in_while_postgres_is_asked(cache):
@@ -92,7 +94,7 @@ async def test_an_answer_put_in_while_postgres_is_asked(cache):
     looking = asyncio.create_task(cache.find(b"k" * 32))
     await asyncio.sleep(0)
     cache.put(make_entry(body=b"just now"))
-    assert (await looking).body == b"just now"
+    assert (await looking).entry.body == b"just now"
 
 
 async def test_a_caller_that_leaves_does_not_spoil_it_for_others(cache):
@@ -102,7 +104,7 @@ async def test_a_caller_that_leaves_does_not_spoil_it_for_others(cache):
     tasks[0].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
-    assert results[1:] == [None, None]
+    assert [found.entry for found in results[1:]] == [None, None]
 
 
 async def test_without_a_database():
@@ -110,22 +112,8 @@ async def test_without_a_database():
     cache = ExactCache("postgresql://nobody@127.0.0.1:1/none", ROOM)
     cache.start()
     started = asyncio.get_running_loop().time()
-    assert await cache.find(b"k" * 32) is None
+    assert (await cache.find(b"k" * 32)).entry is None
     cache.put(make_entry())
-    assert (await cache.find(b"k" * 32)).body == b"{}"
+    assert (await cache.find(b"k" * 32)).entry.body == b"{}"
     assert asyncio.get_running_loop().time() - started < 1
     await cache.close()
-
-
-async def test_expired_entries_are_deleted(database_url):
-    """Deleting takes the expired entries, so many at a time, and leaves the others."""
-    from app.cache.store import delete_expired
-
-    cache = ExactCache(database_url, ROOM)
-    for number in range(5):
-        cache.put(make_entry(bytes([number]) * 32, ttl=-number if number else 60))
-    await cache.close()
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        assert [await delete_expired(connection, 3) for _ in range(3)] == [3, 1, 0]
-        left = await (await connection.execute("SELECT count(*) FROM cache_entries")).fetchone()
-    assert left == (1,)

@@ -1,6 +1,7 @@
 """A stored answer in the form that is asked for."""
 
 import json
+from uuid import UUID
 
 import pytest
 
@@ -26,7 +27,9 @@ EVENTS = (
 def entry(body, *, streamed):
     return Entry(
         key=b"k",
-        scope=b"s",
+        scope="user:u",
+        user_id=UUID(int=1),
+        api_key_id=None,
         provider="p",
         model="m",
         endpoint="chat",

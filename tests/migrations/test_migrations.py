@@ -32,7 +32,10 @@ def list_objects(url: str) -> set[tuple[str, str]]:
     return {
         (kind, name)
         for kind, name in found
-        if name not in foreign and "alembic_version" not in name and "requests_p2" not in name
+        if name not in foreign
+        and "alembic_version" not in name
+        and "requests_p2" not in name
+        and "_entries_s" not in name
     }
 
 

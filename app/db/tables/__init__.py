@@ -12,7 +12,17 @@ from app.db.tables.access import (
     users,
 )
 from app.db.tables.analytics import requests, usage_hourly
-from app.db.tables.cache import cache_entries, idempotent_calls
+from app.db.tables.cache import (
+    cache_clearings,
+    cache_entries,
+    cache_leases,
+    cache_slots,
+    idempotent_calls,
+    semantic_decisions,
+    semantic_entries,
+    semantic_evidence,
+    semantic_scopes,
+)
 from app.db.tables.catalog import config_versions, deployment_health, price_versions, secrets
 from app.db.tables.columns import MONEY, metadata
 from app.db.tables.money import (
@@ -36,7 +46,10 @@ __all__ = [
     "budget_counters",
     "budget_slices",
     "budgets",
+    "cache_clearings",
     "cache_entries",
+    "cache_leases",
+    "cache_slots",
     "config_versions",
     "deployment_health",
     "idempotent_calls",
@@ -53,6 +66,10 @@ __all__ = [
     "requests",
     "reservations",
     "secrets",
+    "semantic_decisions",
+    "semantic_entries",
+    "semantic_evidence",
+    "semantic_scopes",
     "snapshot_versions",
     "team_members",
     "teams",

@@ -120,7 +120,8 @@ team_members = Table(
     created_at(),
 )
 
-# `scopes` NULL: everything the owner may do. The previous secret works until `previous_until` after a rotation.
+# `scopes` NULL: everything the owner may do; `cache_scope`, `semantic` NULL: as configured. The previous secret works
+# until `previous_until` after a rotation.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -134,6 +135,8 @@ api_keys = Table(
     Column("scopes", ARRAY(Text)),
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("priority", Text, nullable=False, server_default=text("'interactive'")),
+    Column("cache_scope", Text),
+    Column("semantic", JSONB(none_as_null=True)),
     Column("previous_public_id", Text, unique=True),
     Column("previous_secret_hash", LargeBinary),
     Column("previous_until", INSTANT),

@@ -41,6 +41,7 @@ requests = Table(
     Column("saved_cost", MONEY),
     Column("cache_status", Text, nullable=False),
     Column("cache_key", LargeBinary),
+    Column("cache_scope", Text),
     Column("optimizations_applied", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("latency", Float(53), nullable=False),
     Column("overhead_ms", Float(53)),

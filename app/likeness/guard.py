@@ -1,0 +1,160 @@
+"""What two questions must have in common before anything else counts: numbers, names, negation, order and scope."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from app.likeness.classes import DEMONYMS
+from app.likeness.question import Question, stem
+from app.likeness.words import AUXILIARIES, FILLERS, OPPOSITES, ORDINALS, PRESENT_BE, ROMAN, SYNONYMS, YES_NO
+
+# Beginnings that turn a word into its opposite.
+_PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
+# Links so common that both can stand in one question: what follows them decides.
+_LINKS = (("to", "from"), ("and", "or"))
+# Words whose places around another word say who does what: a swap of the two is another question.
+_PARTICLES = frozenset("to from in out on off up down before after with without into onto over under for against".split())
+_PERSONS = {"i": "1", "me": "1", "my": "1", "mine": "1", "we": "1", "us": "1", "our": "1", "you": "2", "your": "2", "he": "3m", "him": "3m",
+            "his": "3m", "she": "3f", "her": "3f", "they": "3p", "them": "3p", "their": "3p"}  # fmt: skip
+
+
+def find_refusal(asked: Question, stored: Question) -> str | None:
+    """Return the first reason why an answer to `stored` does not answer `asked`, or None."""
+    if not (asked.readable and stored.readable):
+        # Words of another script are not in our lists, so only equal words will do.
+        return None if asked.words == stored.words else "unreadable"
+    for reason, differs in _RULES:
+        if differs(asked, stored):
+            return reason
+    return None
+
+
+def _number_differs(a: Question, b: Question) -> bool:
+    return a.amounts != b.amounts
+
+
+def _negation_differs(a: Question, b: Question) -> bool:
+    return a.negations % 2 != b.negations % 2
+
+
+def _quote_differs(a: Question, b: Question) -> bool:
+    return bool(a.quoted and b.quoted) and sorted(a.quoted) != sorted(b.quoted)
+
+
+def _opposite_stands(a: Question, b: Question) -> bool:
+    """Tell whether a word has its opposite in the other question, and neither stands in both."""
+    only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
+    if any(_turns(a.words, b.words, x, y) or _turns(a.words, b.words, y, x) for x, y in _LINKS):
+        return True
+    for word in only_a:
+        if not OPPOSITES.get(word, frozenset()).isdisjoint(only_b):
+            return True
+    return any(_is_prefixed(x, only_b) for x in only_a) or any(_is_prefixed(x, only_a) for x in only_b)
+
+
+def _turns(a: tuple[str, ...], b: tuple[str, ...], here: str, there: str) -> bool:
+    """Tell whether `here` stands before the same word as `there` does in the other, and before it in one alone."""
+    return not _list_after(a, here).isdisjoint(_list_after(b, there) - _list_after(b, here))
+
+
+def _list_after(words: tuple[str, ...], link: str) -> set[str]:
+    return {after for word, after in zip(words, words[1:], strict=False) if word == link and after not in FILLERS}
+
+
+def _is_prefixed(word: str, others: set[str]) -> bool:
+    return any(
+        f"{prefix}{word}" in others or stem(f"{prefix}{word}") in {stem(o) for o in others if o.startswith(prefix)}
+        for prefix in _PREFIXES
+        if len(word) > 3
+    )
+
+
+def _class_differs(a: Question, b: Question) -> bool:
+    """Tell whether one names a country, day, colour ... that the other does not."""
+    return _stems(a.classes) != _stems(b.classes)
+
+
+def _stems(classes: frozenset[str]) -> set[str]:
+    plain = {word.rstrip("s") for word in classes}
+    return {DEMONYMS.get(word, word) for word in plain}
+
+
+def _name_differs(a: Question, b: Question) -> bool:
+    return not (_holds_names(a.names, b) and _holds_names(b.names, a))
+
+
+# Written with a capital by some who write every Word so.
+_NO_NAMES = FILLERS | PRESENT_BE | AUXILIARIES | YES_NO | _PARTICLES | _PERSONS.keys() | {"and", "of", "or", "ok", "if", "by", "at"}
+_RESPELLED = {**SYNONYMS, **ROMAN, **ORDINALS}
+
+
+def _holds_names(names: frozenset[str], other: Question) -> bool:
+    """Tell whether every name stands in `other`, whichever way it is written there."""
+    if not names:
+        return True
+    present = {stem(word) for word in other.words}
+    joined = "".join(other.words)
+    for name in names - _NO_NAMES:
+        spelled = _RESPELLED.get(name, name)
+        if stem(spelled) not in present and spelled not in other.words and name.replace(".", "") not in joined:
+            return False
+    return True
+
+
+def _scope_differs(a: Question, b: Question) -> bool:
+    return a.scope != b.scope
+
+
+def _order_differs(a: Question, b: Question) -> bool:
+    """Tell whether the same words stand in another order around a word that gives them their part."""
+    if Counter(a.content) != Counter(b.content) or a.content == b.content:
+        return False
+    return _roles(a.content) != _roles(b.content)
+
+
+def _roles(content: tuple[str, ...]) -> set[tuple[str, str]]:
+    """Return each little word with what follows it, and each verb-like neighbour pair around it."""
+    return {(x, y) for x, y in zip(content, content[1:], strict=False) if x in _PARTICLES or x == "than"}
+
+
+def _asking_differs(a: Question, b: Question) -> bool:
+    """Tell whether both ask openly, but for things that cannot be one: a time and a place, a number and a reason."""
+    first, second = _KINDS.get(a.asks, ""), _KINDS.get(b.asks, "")
+    return bool(first and second) and first != second
+
+
+_KINDS = {
+    "who": "person", "whose": "person", "when": "time", "where": "place", "why": "reason", "how_many": "count", "how_much": "count",
+    "how_long": "length", "how_often": "rate", "how_old": "age", "how_far": "distance", "how": "manner",
+}  # fmt: skip
+
+
+def _person_differs(a: Question, b: Question) -> bool:
+    """Tell whether one speaks of his and the other of her: "my" and "your" often mean the same person's."""
+    third_a = {_PERSONS[w] for w in a.words if w in _PERSONS} & {"3m", "3f"}
+    third_b = {_PERSONS[w] for w in b.words if w in _PERSONS} & {"3m", "3f"}
+    return third_a != third_b
+
+
+_RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
+    ("number", _number_differs),
+    ("negation", _negation_differs),
+    ("opposite", _opposite_stands),
+    ("class", _class_differs),
+    ("quote", _quote_differs),
+    ("name", _name_differs),
+    ("scope", _scope_differs),
+    ("question_word", _asking_differs),
+    ("person", _person_differs),
+    ("order", _order_differs),
+)
+
+
+def list_unmatched(a: Question, b: Question) -> tuple[list[str], list[str]]:
+    """Return the words that carry meaning and stand on one side only, by stem."""
+    stems_a, stems_b = Counter(map(stem, a.content)), Counter(map(stem, b.content))
+    skip = FILLERS | PRESENT_BE
+    left = [w for w in (stems_a - stems_b).elements() if w not in skip]
+    right = [w for w in (stems_b - stems_a).elements() if w not in skip]
+    return left, right
+
+

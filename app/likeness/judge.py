@@ -1,0 +1,75 @@
+"""Decides whether the answer to a stored question may be given to the one that is asked."""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from app.likeness.guard import find_refusal
+from app.likeness.question import Question, read_question
+from app.likeness.verifier import estimate
+from app.likeness.words import FILLERS, QUESTION_WORDS
+
+POLICY_VERSION = "likeness-1"
+DEFAULT_FLOOR = 0.92
+# How far below the default floor a sure verifier may reach, with the embedder that it was trained with.
+REACH = 0.88
+LIKELY = 0.80
+LIKELY_BELOW_FLOOR = 0.90
+LIKELY_BY_WORDS = 0.85
+# Served pairs of the band "same_words" that were looked at, and how many of them asked something else.
+PRIOR_CHECKED = 1000
+PRIOR_WRONG = 2
+
+Band = Literal["same_words", "likely", ""]
+_CAPITAL_OR_DIGIT = re.compile(r"[A-Z0-9]")
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """`reason` says why not, in one word; it is empty where the answer may be given."""
+
+    accepted: bool
+    band: Band = ""
+    probability: float | None = None
+    reason: str = ""
+
+
+def judge(  # noqa: PLR0913 (every one of them decides)
+    asked: Question,
+    stored: Question,
+    cosine: float,
+    *,
+    floor: float = DEFAULT_FLOOR,
+    calibrated: bool = True,
+    echoes: frozenset[str] = frozenset(),
+) -> Judgement:
+    """Judge one pair. `calibrated` says that `cosine` is the local embedder's; a floor that somebody set is strict."""
+    reach = REACH if calibrated and floor == DEFAULT_FLOOR else floor
+    if cosine < reach:
+        return Judgement(accepted=False, reason="below_floor")
+    refusal = find_refusal(asked, stored)
+    if refusal is not None:
+        return Judgement(accepted=False, reason=refusal)
+    if not echoes <= set(asked.words):
+        return Judgement(accepted=False, reason="echo")
+    if is_same_words(asked, stored):
+        return Judgement(accepted=True, band="same_words")
+    probability = estimate(asked, stored, cosine if calibrated else None)
+    needed = LIKELY_BY_WORDS if not calibrated else LIKELY if cosine >= floor else LIKELY_BELOW_FLOOR
+    if probability < needed:
+        return Judgement(accepted=False, probability=probability, reason="unsure")
+    return Judgement(accepted=True, band="likely", probability=probability)
+
+
+def is_same_words(a: Question, b: Question) -> bool:
+    """Tell whether only courtesies, little words, contractions, marks and plurals differ."""
+    return a.asks == b.asks and a.content == b.content and a.negations == b.negations
+
+
+def list_echoes(question_text: str, answer_text: str) -> frozenset[str]:
+    """Return the names, numbers and quoted words of a question that its answer repeats: they are what it is about."""
+    question = read_question(question_text)
+    answer = set(read_question(answer_text).words)
+    telling = {word for word in question.words if word in question.names or _CAPITAL_OR_DIGIT.search(word)}
+    telling.update(word for quoted in question.quoted for word in read_question(quoted).words)
+    return frozenset(word for word in telling if word in answer and word not in FILLERS and word not in QUESTION_WORDS)

@@ -1,0 +1,192 @@
+"""Reads a question into what comparing it needs: its words in one spelling, its numbers, names and what it asks for."""
+
+import re
+import unicodedata
+
+import msgspec
+
+from app.likeness import words as english
+from app.likeness.classes import MEMBERS, SCOPE
+from app.likeness.numbers import holds_digit, list_amounts, read_numbers
+
+# A word keeps what a name or a number is written with inside: c++, 3.5, node.js, u.s., at&t, 24/7, well-known.
+_WORD = re.compile(r"[$€£¥₹]?\d+(?:[.,:/]\d+)*[%°]?[^\W\d_]*(?:\d+[^\W_]*)*|[^\W_]+(?:['.&/+-][^\W_]+)*(?:\+\+|#)?|[%&]")
+_QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,80})[\"“”«»]|(?<![\w'])'([^' ][^']{0,80}[^' ])'(?![\w'])")
+_SENTENCE_END = re.compile(r"[.!?:]\s*$")
+_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "ʼ": "'", "\u200b": "", "\u200d": "", "\ufeff": ""})
+_DOUBLE = re.compile(r"([bdgklmnprt])\1$")
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A text as the judge sees it. All words are in lower case and one spelling."""
+
+    text: str
+    words: tuple[str, ...]
+    content: tuple[str, ...]  # what is left without fillers, in order, plurals as singulars
+    asks: str  # what, who, when, where, why, how, how_many ..., can, do, be ...; "" for an order or a statement
+    amounts: tuple[str, ...]
+    names: frozenset[str]
+    quoted: tuple[str, ...]
+    scope: frozenset[str]
+    classes: frozenset[str]
+    negations: int
+    readable: bool  # whether nearly all of it is written in Latin letters
+
+
+def read_question(text: str) -> Question:
+    """Read `text` once; reading is most of what a comparison costs, so stored questions are read beforehand."""
+    plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    plain = plain.replace("''", '"')
+    raw = _WORD.findall(plain)
+    words = tuple(read_numbers(_spell([word.casefold() for word in raw])))
+    core = _strip(words)
+    asks, rest = _read_asks(core)
+    return Question(
+        text=text,
+        words=words,
+        content=tuple(stem_plural(word) for word in rest),
+        asks=asks,
+        amounts=list_amounts(words),
+        names=_find_names(plain),
+        quoted=tuple((a or b).casefold().strip(" .,?!") for a, b in _QUOTED.findall(plain)),
+        scope=frozenset(word for word in words if word in SCOPE),
+        classes=frozenset(english.SYNONYMS.get(word, word) for word in words if word in MEMBERS),
+        negations=sum(word in english.NEGATIONS for word in words),
+        readable=_is_readable(plain),
+    )
+
+
+def stem_plural(word: str) -> str:
+    """Return the singular of a regular plural."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-2] if word.endswith(("ches", "shes", "sses", "xes", "zes")) else word[:-1]
+
+
+def stem(word: str) -> str:
+    """Return the part that a word's forms share: good enough to find "booking" and "booked" beside each other."""
+    word = stem_plural(word)
+    for ending in ("ations", "ation", "ments", "ment", "ings", "ing", "edly", "ed", "ers", "er", "ly", "ies", "ion", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return _DOUBLE.sub(r"\1", word[: -len(ending)])
+    return word
+
+
+def _spell(raw: list[str]) -> list[str]:
+    """Undo contractions and give the spellings of one word one form."""
+    found: list[str] = []
+    for word in raw:
+        found.extend(_spell_word(word, found[-1] if found else ""))
+    return _join_pairs(found)
+
+
+def _spell_word(word: str, before: str) -> list[str]:
+    if word in english.CONTRACTIONS:
+        return english.CONTRACTIONS[word].split()
+    for ending, written in english.ENDINGS.items():
+        if word.endswith(ending) and len(word) > len(ending):
+            start = word[: -len(ending)]
+            return [start, "is"] if ending == "'s" and start in english.IS_AFTER else [start, *written.split()]
+    word = english.SYNONYMS.get(word, word)
+    if "-" in word and "+" not in word and not word[0].isdigit():
+        return word.split("-") if word not in english.OPPOSITES else [word]
+    if "/" in word and not holds_digit(word):
+        return word.split("/")
+    return [word.replace("'", "")] if word != "'s" or before else [word]
+
+
+def _join_pairs(words: list[str]) -> list[str]:
+    """Give what is written in two words, like "united states", its one word."""
+    found: list[str] = []
+    for word in words:
+        pair = f"{found[-1]} {word}" if found else ""
+        if pair in english.SYNONYMS:
+            found[-1] = english.SYNONYMS[pair]
+        else:
+            found.append(word)
+    return found
+
+
+def _strip(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Take away greetings, courtesies and "can you tell me", as often as there are any, but never everything."""
+    changed = True
+    while changed:
+        changed = False
+        for opener in english.OPENERS:
+            if words[: len(opener)] == opener and len(words) > len(opener) + 1:
+                words, changed = words[len(opener) :], True
+        for closer in english.CLOSERS:
+            if words[-len(closer) :] == closer and len(words) > len(closer) + 1:
+                words, changed = words[: -len(closer)], True
+    return words
+
+
+def _read_asks(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return what is asked for and the words that are left without the asking and the fillers."""
+    asks, rest = _read_start(words)
+    kept = tuple(word for word in rest if word not in english.FILLERS and word not in english.PRESENT_BE)
+    return asks, kept
+
+
+def _read_start(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    if words[:1] in (("tell",), ("give",), ("show",)) and words[1:2] == ("me",) and len(words) > 2:
+        words = words[2:] if words[2] in english.QUESTION_WORDS else ("what", *words[2:])
+    first, second = (*words, "", "")[:2]
+    if first == "how":
+        return _read_how(words)
+    if first in english.QUESTION_WORDS:
+        asks = "what" if first == "which" else "who" if first == "whom" else first
+        return asks, _drop_subject(words[1:], generic=first == "where")
+    if first in english.YES_NO:
+        return english.MODALS.get(first, "be" if first in english.PRESENT_BE else first), words[1:]
+    for at, word in enumerate(words):
+        if word in english.QUESTION_WORDS and at <= 4 and second:
+            return f"_{'what' if word == 'which' else word}", words
+    return "", words
+
+
+def _read_how(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    second = words[1] if len(words) > 1 else ""
+    measure = f"how_{second}"
+    if measure in english.HOW_MEASURES or second in ("many", "much"):
+        return f"how_{second}", words[2:]
+    if second in ("come",):
+        return "why", words[2:]
+    return "how", _drop_subject(words[1:], generic=True)
+
+
+def _drop_subject(words: tuple[str, ...], *, generic: bool) -> tuple[str, ...]:
+    """Take "do I", "can you" or "to" away, where who does it and what helps the verb makes no difference."""
+    if generic and words and words[0] in english.EASY_MODALS:
+        rest = words[1:]
+        if words[0] == "to" or not rest:
+            return rest
+        return rest[1:] if rest[0] in english.SUBJECTS else rest
+    return words[1:] if words and words[0] in english.AUXILIARIES else words
+
+
+def _find_names(plain: str) -> frozenset[str]:
+    """Return the words written like names: with a capital inside a sentence, unless every word has one."""
+    starts = True
+    names: list[str] = []
+    ordinary = 0
+    for token in plain.split():
+        word = token.strip(".,;:!?()[]\"'“”*")
+        if word and word[0].isalpha():
+            capital = word[0].isupper() and word.split("'")[0] != "I"
+            if capital and (not starts or (len(word) > 1 and word.isupper())):
+                names.extend(part.casefold() for part in _WORD.findall(word))
+            ordinary += not capital and len(word) > 3
+            starts = False
+        starts = starts or bool(_SENTENCE_END.search(token))
+    if ordinary == 0 and len(names) > 2:
+        return frozenset()
+    return frozenset(name.removesuffix("'s") for name in names)
+
+
+def _is_readable(plain: str) -> bool:
+    letters = [c for c in plain if c.isalpha()]
+    foreign = sum(1 for c in letters if c > "\u024f")
+    return bool(letters) and foreign * 10 <= len(letters)

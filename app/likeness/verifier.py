@@ -1,0 +1,67 @@
+"""Says how likely one answer serves two questions, by trees that were grown on pairs of questions."""
+
+import math
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from app.likeness.features import measure
+from app.likeness.question import Question
+
+MODEL = Path(__file__).parent / "data" / "verifier.json"
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """One tree as parallel lists; a negative child is a leaf, counted from -1."""
+
+    features: list[int]
+    thresholds: list[float]
+    left: list[int]
+    right: list[int]
+    leaves: list[float]
+
+
+class Forest(msgspec.Struct, frozen=True):
+    """Trees whose leaves add up, and the line that turns the sum into a probability."""
+
+    names: list[str]
+    trees: list[Tree]
+    slope: float
+    offset: float
+
+    def estimate(self, values: list[float]) -> float:
+        """Return the probability for one row of `names`."""
+        total = sum(_fall(tree, values) for tree in self.trees)
+        return 1 / (1 + math.exp(-(self.slope * total + self.offset)))
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What is shipped: a forest that knows our embedder's cosine, and one that looks at the words alone."""
+
+    near: Forest
+    words: Forest
+
+
+def estimate(asked: Question, stored: Question, cosine: float | None) -> float:
+    """Return the probability that both have one answer. `cosine` must come from the local embedder, or be None."""
+    values = measure(asked, stored)
+    if cosine is None:
+        return load_model().words.estimate(values)
+    return load_model().near.estimate([*values, cosine])
+
+
+@cache
+def load_model() -> Model:
+    """Read the shipped model once."""
+    return msgspec.json.decode(MODEL.read_bytes(), type=Model)
+
+
+def _fall(tree: Tree, values: list[float]) -> float:
+    if not tree.features:
+        return tree.leaves[0]
+    node = 0
+    while node >= 0:
+        below = values[tree.features[node]] <= tree.thresholds[node]
+        node = tree.left[node] if below else tree.right[node]
+    return tree.leaves[-node - 1]

@@ -1,0 +1,147 @@
+"""What a call asks: the words of its last turn, apart from everything else in it. No I/O."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, cast
+
+import msgspec
+
+from app.wire.caching import SemanticConfig
+from app.wire.digest import hash_parts
+
+VERSION = b"relaycore semantic 1"
+ENDPOINTS = frozenset({"chat", "messages", "responses"})
+IGNORED_FIELDS = ("stream", "stream_options")
+DEFAULT_TEMPERATURE = Decimal(1)
+"""What providers take when a call does not say."""
+
+_TEXTS = frozenset({"text", "input_text"})
+_PICTURES = frozenset({"image", "image_url", "input_image", "document", "file", "input_file", "video", "video_url"})
+_INSTRUCTIONS = frozenset({"system", "developer"})
+_TOOL_FIELDS = ("tools", "functions", "mcp_servers", "web_search_options")
+_STATE_FIELDS = ("previous_response_id", "conversation", "prompt")
+_PARTICULAR_FIELDS = ("seed", "logprobs", "top_logprobs", "audio", "prediction")
+
+Fields = dict[str, Any]
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A question, and in `rest` everything else that its call consists of, in canonical form."""
+
+    question: str
+    rest: bytes
+
+
+class Unlike(Exception):  # noqa: N818 - it is an answer, not an error
+    """Why a call is never answered like another: a short word for it."""
+
+
+def read_asking(endpoint: str, body: bytes, rules: SemanticConfig, *, asked_for: bool) -> Asking:
+    """Return what a call asks; raises Unlike. `body` is known to be a JSON object that can be read.
+
+    `asked_for`: the call's own header wants similar answers, so it need not name a temperature as well.
+    """
+    if endpoint not in ENDPOINTS:
+        raise Unlike("endpoint")
+    document = cast(Fields, _decode(body))
+    _check_parameters(document, rules, asked_for=asked_for)
+    for field in IGNORED_FIELDS:
+        document.pop(field, None)
+    holder, key = _find_question(document, endpoint, rules)
+    question = holder[key]
+    holder[key] = ""
+    return Asking(question=question, rest=_encode(document))
+
+
+def build_identity(scope: str, provider: str, endpoint: str, headers: tuple[bytes, ...], rest: bytes) -> bytes:
+    """Return the hash that only calls share which differ in nothing but the words of their question."""
+    return hash_parts((VERSION, scope.encode(), provider.encode(), endpoint.encode(), *headers, rest))
+
+
+def _check_parameters(document: Fields, rules: SemanticConfig, *, asked_for: bool) -> None:
+    if not rules.allow_tools and any(document.get(name) for name in _TOOL_FIELDS):
+        raise Unlike("tools")
+    if any(document.get(name) is not None for name in _STATE_FIELDS):
+        raise Unlike("stored_state")
+    if any(document.get(name) not in (None, False) for name in _PARTICULAR_FIELDS):
+        raise Unlike("particular_parameters")
+    if not rules.allow_n and any(document.get(name) not in (None, 1) for name in ("n", "best_of")):
+        raise Unlike("several_answers")
+    temperature = document.get("temperature")
+    if temperature is None and asked_for:
+        return
+    warmth = temperature if isinstance(temperature, (int, Decimal)) else DEFAULT_TEMPERATURE
+    if warmth > Decimal(str(rules.max_temperature)):
+        raise Unlike("temperature")
+
+
+def _find_question(document: Fields, endpoint: str, rules: SemanticConfig) -> tuple[Fields, str]:
+    """Return the object and the key under which the question stands."""
+    place = "input" if endpoint == "responses" else "messages"
+    said = document.get(place)
+    if isinstance(said, str) and endpoint == "responses":
+        return _check_text(document, place)
+    turns = _list_objects(said)
+    if not turns or turns[-1].get("role") != "user":
+        raise Unlike("no_question")
+    _check_turns(turns, rules)
+    return _find_in_turn(turns[-1], rules)
+
+
+def _check_turns(turns: list[Fields], rules: SemanticConfig) -> None:
+    users = sum(turn.get("role") == "user" for turn in turns)
+    others = [turn for turn in turns if turn.get("role") not in _INSTRUCTIONS | {"user"}]
+    if not rules.allow_tools and any(_uses_tools(turn) for turn in turns):
+        raise Unlike("tools")
+    if users > rules.max_turns or (others and rules.max_turns == 1):
+        raise Unlike("turns")
+
+
+def _uses_tools(turn: Fields) -> bool:
+    if turn.get("role") in {"tool", "function"} or turn.get("tool_calls") or turn.get("function_call"):
+        return True
+    if turn.get("type", "message") not in {"message", "reasoning"}:
+        return True
+    content = turn.get("content")
+    kinds = {part.get("type") for part in _parts(content)}
+    return bool(kinds & {"tool_use", "tool_result", "server_tool_use"})
+
+
+def _find_in_turn(turn: Fields, rules: SemanticConfig) -> tuple[Fields, str]:
+    content = turn.get("content")
+    if isinstance(content, str):
+        return _check_text(turn, "content")
+    parts = _list_objects(content)
+    texts = [part for part in parts if part.get("type") in _TEXTS]
+    others = {part.get("type") for part in parts} - _TEXTS
+    if others and not (rules.allow_images and others <= _PICTURES):
+        raise Unlike("images" if others <= _PICTURES else "parts")
+    if len(texts) != 1:
+        raise Unlike("several_texts")
+    return _check_text(texts[0], "text")
+
+
+def _check_text(holder: Fields, key: str) -> tuple[Fields, str]:
+    text = holder.get(key)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise Unlike("no_question")
+    return holder, key
+
+
+def _parts(content: object) -> Iterator[Fields]:
+    if isinstance(content, list):
+        for part in cast(list[object], content):
+            if isinstance(part, dict):
+                yield cast(Fields, part)
+
+
+def _list_objects(value: object) -> list[Fields]:
+    """Return a list of objects; Unlike for anything else."""
+    if not isinstance(value, list):
+        raise Unlike("no_question")
+    found = list(_parts(cast(object, value)))
+    if len(found) != len(cast(list[object], value)):
+        raise Unlike("no_question")
+    return found

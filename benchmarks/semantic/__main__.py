@@ -1,0 +1,5 @@
+"""Runs the benchmark."""
+
+from benchmarks.semantic.run import main
+
+main()

@@ -63,7 +63,8 @@ def select_scopes(query: ReportQuery) -> Select[Any]:
     scopes = select(columns.scope, *named).where(*conditions).group_by(columns.scope).subquery("scopes")
     whole = [func.sum(scopes.c[name]).over().label(_ALL + name) for name in SIZES]
     largest = (scopes.c.bytes.desc(), scopes.c.scope)
-    return select(*scopes.c, *whole).order_by(*largest).limit(MAX_SCOPES)
+    shown = [*scopes.c, *whole]
+    return select(*shown).order_by(*largest).limit(MAX_SCOPES)
 
 
 def match_entries(query: ReportQuery) -> list[ColumnElement[bool]]:

@@ -155,6 +155,7 @@ def _build_costs(sums: Sums) -> dict[str, Any]:
 
 
 def build_savings(sums: Sums, named: list[SavingKind]) -> dict[str, Any]:
+    """Return the numbers of a report of savings; `named` is what optimizations saved."""
     exact, similar = (_build_kind(sums, hit, kind) for hit, kind in zip(HITS, KINDS, strict=True))
     hits, misses = exact.requests + similar.requests, int(sums["misses"] or 0)
     unknown = exact.requests_without_saved_cost + similar.requests_without_saved_cost

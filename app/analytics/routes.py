@@ -1,5 +1,6 @@
-"""The reports over HTTP, that about the caches among them. Who may ask is declared where the routes are put together; what they see is decided here."""
+"""The reports over HTTP. Who may ask is declared where the routes are put together; what they see is decided here."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -7,7 +8,6 @@ import msgspec
 import psycopg.errors
 import sqlalchemy.exc
 from litestar import Request, Router, get
-from litestar.concurrency import sync_to_thread
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import Parameter
@@ -119,7 +119,7 @@ async def report_caches(
     now.
     """
     report, namespaces = await read(request, control, GROUPING, read_caches)
-    standing = await sync_to_thread(judge_namespaces, namespaces, find_rules)
+    standing = await asyncio.to_thread(judge_namespaces, namespaces, find_rules)
     return msgspec.structs.replace(report, semantic=standing)
 
 

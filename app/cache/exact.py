@@ -13,12 +13,13 @@ from app.cache.clearing import Cleared, any_takes
 from app.cache.clearing_store import delete_cleared
 from app.cache.finder import Finder
 from app.cache.local import LocalCache
-from app.cache.store import WRITER_OPTIONS, list_clearings, renew_leases
+from app.cache.store import WRITER_OPTIONS, find_entries, list_clearings, renew_leases
 from app.cache.types import Entry, Found
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.semantic.types import Likeness
 
-RENEW_SECONDS = 3.0
+OPEN_SECONDS = 5.0
+RENEW_SECONDS = 1.5
 LOOK_AGAIN_SECONDS = (0.03, 0.06, 0.12, 0.25)
 
 
@@ -35,16 +36,19 @@ class ExactCache:
         self._behind = WriteBehind(self._writer, owner)
         self._led: set[bytes] = set()
         self._renewing: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write behind."""
+        """Begin to write behind, and open the connection that look-ups will need."""
         self._behind.start()
+        self._opening = asyncio.create_task(self._open_reader())
 
     async def close(self) -> None:
         """Store what waits, as far as the database takes it, and let go of the connections."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        for task in (self._renewing, self._opening):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._finder.close()
         await self._behind.close()
         await self._reader.close()
@@ -116,6 +120,10 @@ class ExactCache:
         """Delete what came to the table between the clearing and its notice here."""
         for one in clearings:
             await delete_cleared(connection, one)
+
+    async def _open_reader(self) -> None:
+        with contextlib.suppress(DatabaseAwayError, psycopg.Error):
+            await self._reader.run(lambda c: find_entries(c, [b""]), seconds=OPEN_SECONDS)
 
     async def _renew(self) -> None:
         """Keep the leases of calls that take long."""

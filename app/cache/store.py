@@ -17,7 +17,7 @@ from app.wire.usage import Usage
 WRITER_OPTIONS = "-c synchronous_commit=off"
 """A crash of Postgres may lose the last answers; in return no write waits for its disk."""
 
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 5.0
 """How long a call may be led without a sign of life from its process."""
 
 LINGER_SECONDS = 1.0

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from app.catalog.seed import ConfigError, check_document
-from app.catalog.types import MAPS, MASK, ConfigDocument, ProviderConfig
+from app.catalog.types import MAPS, MASK, PARTS, ConfigDocument, ProviderConfig
 from app.errors import ConflictError, build_misfit
 
 VERSION = "version"
@@ -26,9 +26,7 @@ def merge_document(current: ConfigDocument, version: int, change: Mapping[str, A
     for section, value in change.items():
         if section == VERSION:
             continue
-        old = merged.get(section)
-        keeps = section not in MAPS and isinstance(old, dict) and isinstance(value, dict)
-        merged[section] = {**cast(dict[str, Any], old), **cast(dict[str, Any], value)} if keeps else value
+        merged[section] = value if section in MAPS else _merge_fields(merged.get(section), value)
     return check_change(merged)
 
 
@@ -62,6 +60,18 @@ def show_provider(entry: ProviderConfig, *, has_key: bool) -> dict[str, Any]:
     """Return one provider as a client is shown it."""
     shown: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(entry, api_key=None, api_keys=None))
     return {**shown, "api_key": MASK} if has_key else shown
+
+
+def _merge_fields(old: object, new: object) -> object:
+    """Return `old` with the fields of `new` in place of its own; anything but two objects is replaced."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    merged = cast(dict[str, Any], old)
+    given = cast(dict[str, Any], new)
+    return {
+        **merged,
+        **{name: _merge_fields(merged.get(name), value) if name in PARTS else value for name, value in given.items()},
+    }
 
 
 def _unmask(entry: ProviderConfig) -> ProviderConfig:

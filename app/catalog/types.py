@@ -25,6 +25,9 @@ SMALLEST_FACTOR = Decimal(1).scaleb(-6)
 MAPS = frozenset({"providers", "models"})
 """The sections with named entries, which are replaced as a whole."""
 
+PARTS = frozenset({"semantic"})
+"""What within a section is changed field by field as the section is."""
+
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^[^\s\x00-\x1f\x7f]+{_END}")]
 

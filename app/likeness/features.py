@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 
 from app.likeness.classes import SOFT_SCOPE
 from app.likeness.question import Question, stem
 from app.likeness.words import FILLERS, PRESENT_BE
 
 NAMES = (
-    "shared_words", "shared_content", "covered_least", "covered_most", "unmatched_least", "unmatched_most", "unmatched_alike",
-    "substituted", "shared_pairs", "longest_run", "moved", "same_start", "same_end", "shared_trigrams", "shorter", "longer",
-    "length_ratio", "asks_same", "asks_open", "names", "amounts", "soft_scope", "little_words", "edit_place", "first_content",
-    "last_content", "unmatched_length", "negations",
+    "shared_words", "shared_content", "covered_least", "covered_most", "unmatched_least", "unmatched_most",
+    "unmatched_alike", "substituted", "shared_pairs", "longest_run", "moved", "same_start", "same_end",
+    "shared_trigrams", "shorter", "longer", "length_ratio", "asks_same", "asks_open", "names", "amounts",
+    "soft_scope", "little_words", "edit_place", "first_content", "last_content", "unmatched_length", "negations",
 )  # fmt: skip
 _SKIPPED = FILLERS | PRESENT_BE
 
@@ -82,7 +83,7 @@ def _count_common(a: list[str], b: list[str]) -> int:
 
 def _list_pairs(words: list[str]) -> list[tuple[str, str]]:
     marked = ["", *words, ""]
-    return list(zip(marked, marked[1:], strict=False))
+    return list(pairwise(marked))
 
 
 def _list_trigrams(words: tuple[str, ...]) -> set[str]:
@@ -90,7 +91,7 @@ def _list_trigrams(words: tuple[str, ...]) -> set[str]:
     return {line[i : i + 3] for i in range(len(line) - 2)}
 
 
-def _list_soft_scope(question: Question) -> set[str]:
+def _list_soft_scope(question: Question) -> frozenset[str]:
     return SOFT_SCOPE.intersection(question.words)
 
 

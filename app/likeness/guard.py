@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
-from app.likeness.classes import DEMONYMS
+from app.likeness.classes import DEMONYMS, MEMBERS
 from app.likeness.question import Question, stem
 from app.likeness.words import AUXILIARIES, FILLERS, OPPOSITES, ORDINALS, PRESENT_BE, ROMAN, SYNONYMS, YES_NO
 
@@ -12,9 +13,11 @@ _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
 # Links so common that both can stand in one question: what follows them decides.
 _LINKS = (("to", "from"), ("and", "or"))
 # Words whose places around another word say who does what: a swap of the two is another question.
-_PARTICLES = frozenset("to from in out on off up down before after with without into onto over under for against".split())
-_PERSONS = {"i": "1", "me": "1", "my": "1", "mine": "1", "we": "1", "us": "1", "our": "1", "you": "2", "your": "2", "he": "3m", "him": "3m",
-            "his": "3m", "she": "3f", "her": "3f", "they": "3p", "them": "3p", "their": "3p"}  # fmt: skip
+_PARTICLES = frozenset(
+    {"to", "from", "in", "out", "on", "off", "up", "down", "before", "after", "with", "without", "into", "onto"}
+    | {"over", "under", "for", "against"}
+)
+_PERSONS = {"he": "3m", "him": "3m", "his": "3m", "she": "3f", "her": "3f"}
 
 
 def find_refusal(asked: Question, stored: Question) -> str | None:
@@ -57,7 +60,7 @@ def _turns(a: tuple[str, ...], b: tuple[str, ...], here: str, there: str) -> boo
 
 
 def _list_after(words: tuple[str, ...], link: str) -> set[str]:
-    return {after for word, after in zip(words, words[1:], strict=False) if word == link and after not in FILLERS}
+    return {after for word, after in pairwise(words) if word == link and after not in FILLERS}
 
 
 def _is_prefixed(word: str, others: set[str]) -> bool:
@@ -83,7 +86,16 @@ def _name_differs(a: Question, b: Question) -> bool:
 
 
 # Written with a capital by some who write every Word so.
-_NO_NAMES = FILLERS | PRESENT_BE | AUXILIARIES | YES_NO | _PARTICLES | _PERSONS.keys() | {"and", "of", "or", "ok", "if", "by", "at"}
+_NO_NAMES = (
+    FILLERS
+    | PRESENT_BE
+    | AUXILIARIES
+    | YES_NO
+    | _PARTICLES
+    | _PERSONS.keys()
+    | {"and", "of", "or", "ok", "if", "by", "at"}
+)
+_OF_STATES = {"united", "states", "kingdom", "emirates"}
 _RESPELLED = {**SYNONYMS, **ROMAN, **ORDINALS}
 
 
@@ -94,6 +106,8 @@ def _holds_names(names: frozenset[str], other: Question) -> bool:
     present = {stem(word) for word in other.words}
     joined = "".join(other.words)
     for name in names - _NO_NAMES:
+        if name in _OF_STATES or SYNONYMS.get(name, name) in MEMBERS:
+            continue  # The rule for classes knows all their spellings.
         spelled = _RESPELLED.get(name, name)
         if stem(spelled) not in present and spelled not in other.words and name.replace(".", "") not in joined:
             return False
@@ -113,7 +127,7 @@ def _order_differs(a: Question, b: Question) -> bool:
 
 def _roles(content: tuple[str, ...]) -> set[tuple[str, str]]:
     """Return each little word with what follows it, and each verb-like neighbour pair around it."""
-    return {(x, y) for x, y in zip(content, content[1:], strict=False) if x in _PARTICLES or x == "than"}
+    return {(x, y) for x, y in pairwise(content) if x in _PARTICLES or x == "than"}
 
 
 def _asking_differs(a: Question, b: Question) -> bool:
@@ -123,16 +137,15 @@ def _asking_differs(a: Question, b: Question) -> bool:
 
 
 _KINDS = {
-    "who": "person", "whose": "person", "when": "time", "where": "place", "why": "reason", "how_many": "count", "how_much": "count",
-    "how_long": "length", "how_often": "rate", "how_old": "age", "how_far": "distance", "how": "manner",
+    "who": "person", "whose": "person", "when": "time", "where": "place", "why": "reason", "how": "manner",
+    "how_many": "count", "how_much": "count", "how_long": "length", "how_often": "rate", "how_old": "age",
+    "how_far": "distance",
 }  # fmt: skip
 
 
 def _person_differs(a: Question, b: Question) -> bool:
-    """Tell whether one speaks of his and the other of her: "my" and "your" often mean the same person's."""
-    third_a = {_PERSONS[w] for w in a.words if w in _PERSONS} & {"3m", "3f"}
-    third_b = {_PERSONS[w] for w in b.words if w in _PERSONS} & {"3m", "3f"}
-    return third_a != third_b
+    """Tell whether one speaks of him and the other of her. "My" and "your" often mean the same person's."""
+    return {_PERSONS.get(word) for word in a.words} != {_PERSONS.get(word) for word in b.words}
 
 
 _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
@@ -147,14 +160,3 @@ _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("person", _person_differs),
     ("order", _order_differs),
 )
-
-
-def list_unmatched(a: Question, b: Question) -> tuple[list[str], list[str]]:
-    """Return the words that carry meaning and stand on one side only, by stem."""
-    stems_a, stems_b = Counter(map(stem, a.content)), Counter(map(stem, b.content))
-    skip = FILLERS | PRESENT_BE
-    left = [w for w in (stems_a - stems_b).elements() if w not in skip]
-    right = [w for w in (stems_b - stems_a).elements() if w not in skip]
-    return left, right
-
-

@@ -34,7 +34,7 @@ class Judgement(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def judge(  # noqa: PLR0913 (every one of them decides)
+def judge(
     asked: Question,
     stored: Question,
     cosine: float,

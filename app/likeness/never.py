@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import pairwise
 
 from app.likeness import classes
 from app.likeness.numbers import holds_digit
@@ -15,8 +16,13 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.\w+|\b\d{1,3}(?:\.\d{1,3}){3}\b|(?:^|\s
 _HEX = re.compile(r"\b(?=[0-9a-f-]*\d)(?=[0-9a-f-]*[a-f])[0-9a-f]{6,}(?:-[0-9a-f]+)*\b", re.IGNORECASE)
 _LONG_NUMBER = re.compile(r"(?<![\d.,])\d{5,}(?![\d.,]*\d)|\b\d+(?:[ -]\d{3,}){2,}\b|\+\d{6,}")
 _MIXED = re.compile(r"\b(?=\w*\d\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{8,}\b|#\d+\b|\b[A-Z]{2,}-\d{2,}\b")
-_SUM = re.compile(r"\d\s*(?:[+*×÷=^]|\s[-/x]\s|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√|∫|∑|\bsqrt\b|\b[xyz]\s*[-+=^]\s*[\dxyz]")
-_CODE_CALL = re.compile(r"^\s*(?:import|from|def|class|var|let|const) \w+|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w", re.MULTILINE)
+_SUM = re.compile(
+    r"\d\s*(?:[+*\u00d7\u00f7=^]|\s[-/x]\s|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√|∫|∑|\bsqrt\b|\b[xyz]\s*[-+=^]\s*[\dxyz]"
+)
+_CODE_CALL = re.compile(
+    r"^\s*(?:import|from|def|class|var|let|const) \w+|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w",
+    re.MULTILINE,
+)
 
 
 def find_reason(text: str, *, shared: bool) -> str | None:
@@ -74,7 +80,7 @@ def _holds_time(_: str, question: Question) -> bool:
     words = question.words
     if any(word in classes.TIME_WORDS for word in words):
         return True
-    pairs = zip(words, words[1:], strict=False)
+    pairs = pairwise(words)
     when = classes.TIME_UNITS | classes.WEEKDAYS
     return any(a in classes.TIME_POINTERS and (b in when or holds_digit(b)) for a, b in pairs) or _holds_phrase(words)
 

@@ -113,7 +113,9 @@ def _read_number_words(words: list[str], at: int, found: list[str]) -> int:
         elif word in NUMBER_WORDS and _size(word) < smallest:
             smallest = _size(word)
             current += NUMBER_WORDS[word]
-        elif not (word == "and" and words[at - 1] in MULTIPLIERS and words[at + 1 : at + 2] and words[at + 1] in NUMBER_WORDS):
+        elif not (
+            word == "and" and words[at - 1] in MULTIPLIERS and words[at + 1 : at + 2] and words[at + 1] in NUMBER_WORDS
+        ):
             break
         at += 1
     found.append(str(total + current))

@@ -10,10 +10,15 @@ from app.likeness.classes import MEMBERS, SCOPE
 from app.likeness.numbers import holds_digit, list_amounts, read_numbers
 
 # A word keeps what a name or a number is written with inside: c++, 3.5, node.js, u.s., at&t, 24/7, well-known.
-_WORD = re.compile(r"[$€£¥₹]?\d+(?:[.,:/]\d+)*[%°]?[^\W\d_]*(?:\d+[^\W_]*)*|[^\W_]+(?:['.&/+-][^\W_]+)*(?:\+\+|#)?|[%&]")
+_WORD = re.compile(
+    r"[$€£¥₹]?\d+(?:[.,:/]\d+)*[%°]?[^\W\d_]*(?:\d+[^\W_]*)*|[^\W_]+(?:['.&/+-][^\W_]+)*(?:\+\+|#)?|[%&]"
+)
 _QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,80})[\"“”«»]|(?<![\w'])'([^' ][^']{0,80}[^' ])'(?![\w'])")
 _SENTENCE_END = re.compile(r"[.!?:]\s*$")
-_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "ʼ": "'", "\u200b": "", "\u200d": "", "\ufeff": ""})
+# What is written for an apostrophe, and what does not show.
+_APOSTROPHES = str.maketrans(
+    {**dict.fromkeys("\u2019\u2018\u0060\u00b4\u02bc", "'"), **dict.fromkeys("\u200b\u200d\ufeff\u00ad", "")}
+)
 _DOUBLE = re.compile(r"([bdgklmnprt])\1$")
 
 
@@ -68,7 +73,22 @@ def stem_plural(word: str) -> str:
 def stem(word: str) -> str:
     """Return the part that a word's forms share: good enough to find "booking" and "booked" beside each other."""
     word = stem_plural(word)
-    for ending in ("ations", "ation", "ments", "ment", "ings", "ing", "edly", "ed", "ers", "er", "ly", "ies", "ion", "e"):
+    for ending in (
+        "ations",
+        "ation",
+        "ments",
+        "ment",
+        "ings",
+        "ing",
+        "edly",
+        "ed",
+        "ers",
+        "er",
+        "ly",
+        "ies",
+        "ion",
+        "e",
+    ):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return _DOUBLE.sub(r"\1", word[: -len(ending)])
     return word
@@ -149,10 +169,11 @@ def _read_start(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 
 def _read_how(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     second = words[1] if len(words) > 1 else ""
-    measure = f"how_{second}"
-    if measure in english.HOW_MEASURES or second in ("many", "much"):
+    if words[1:3] == ("much", "time"):
+        return "how_long", words[3:]
+    if second in english.HOW_MEASURES:
         return f"how_{second}", words[2:]
-    if second in ("come",):
+    if second == "come":
         return "why", words[2:]
     return "how", _drop_subject(words[1:], generic=True)
 

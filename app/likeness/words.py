@@ -26,7 +26,8 @@ CONTRACTIONS = {
     "let's": "let us", "y'all": "you all", "dont": "do not", "doesnt": "does not", "didnt": "did not",
     "isnt": "is not", "arent": "are not", "wasnt": "was not", "cant": "can not", "wont": "will not",
     "havent": "have not", "hasnt": "has not", "couldnt": "could not", "shouldnt": "should not", "wouldnt": "would not",
-    "whats": "what is", "hows": "how is", "wheres": "where is", "whos": "who is", "whens": "when is", "thats": "that is",
+    "whats": "what is",
+    "hows": "how is", "wheres": "where is", "whos": "who is", "whens": "when is", "thats": "that is",
     "theres": "there is", "im": "i am", "ive": "i have", "youre": "you are", "pls": "please", "plz": "please",
     "gonna": "going to", "wanna": "want to", "gimme": "give me", "lemme": "let me", "u": "you", "ur": "your",
     "w/": "with", "w/o": "without", "vs": "versus", "&": "and", "'em": "them", "coz": "because", "bc": "because",
@@ -43,27 +44,34 @@ OPENERS = tuple(
 can you please tell me|could you please tell me|would you please tell me|can you tell me|could you tell me
 would you tell me|will you tell me|please tell me|can you explain to me|could you explain to me|can you please explain
 could you please explain|can you explain|could you explain|please explain to me|please explain|explain to me
-can you let me know|could you let me know|please let me know|let me know|can you please|could you please|would you please
+can you let me know|could you let me know|please let me know|let me know|can you please|could you please
+would you please
 i would like to know|i want to know|i wanted to know|i need to know|i would love to know|i was wondering|i am wondering
 i wonder|just wondering|may i know|may i ask|can i ask|could i ask|can i ask you|do you know|do you happen to know
 does anyone know|does anybody know|anyone know|any idea|do you have any idea|i have a question|quick question
 quick one|hi|hello|hey|hi there|hello there|hey there|good morning|good afternoon|good evening|dear all|please|so|ok
-okay|well|um|uh|er|hmm|yo|sorry|excuse me|kindly|just|also|and|but|help me understand|i am trying to find out
+okay|um|uh|er|hmm|yo|sorry|excuse me|kindly|just|also|and|but|help me understand|i am trying to find out
 i am trying to understand|i need help|i need some help|thanks|thank you|can someone tell me|can anyone tell me
 could someone tell me|can somebody tell me|can someone explain|can anyone explain|could anyone tell me|tell me please
-if|help|quick|simple|question|out of curiosity|by the way|btw|hey guys|guys|sir|madam
-""".replace("\n", "|").strip("|").split("|")
+out of curiosity|by the way|btw|hey guys|guys|sir|madam
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
 )
 CLOSERS = tuple(
     tuple(line.split())
     for line in """
 please|thanks|thank you|thanks a lot|thank you very much|thanks in advance|thank you in advance|cheers|many thanks
-thanks so much|thank you so much|ta|thx|if you do not mind|if possible|in your opinion|please help|please advise|help me
+thanks so much|thank you so much|thx|if you do not mind|if possible|in your opinion|please help|please advise|help me
 help please|help|please and thank you|ok|okay|any idea|any ideas|any help|much appreciated|guys|mate
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
 )
 # Words that only hold a sentence together.
-FILLERS = _read_set("a an the there um uh er really actually exactly basically simply please kindly just so then ever 's")
+FILLERS = _read_set(
+    "a an the there um uh er really actually exactly basically simply please kindly just so then ever 's"
+)
 PRESENT_BE = _read_set("is are am be being")
 AUXILIARIES = _read_set("do does")
 SUBJECTS = _read_set("i you we one someone somebody anyone a person people")
@@ -73,23 +81,13 @@ QUESTION_WORDS = _read_set("what which who whom whose where when why how")
 YES_NO = _read_set(
     "is are am was were do does did can could should would will shall has have had may might must does isnt"
 )
-HOW_MEASURES = _read_groups("""
-how_many how_much many
-how_long
-how_often frequently
-how_old
-how_far
-how_big large
-how_tall high
-how_fast quickly soon quick
-how_deep
-how_heavy
-how_wide
-how_strong
-how_hot cold
-""")
+HOW_MEASURES = _read_set(
+    "many much long often old far big large tall high fast quickly soon quick deep heavy wide strong hot"
+)
 
-NEGATIONS = _read_set("not no never without none nobody nothing neither nor nowhere cannot hardly barely non unable lack n't")
+NEGATIONS = _read_set(
+    "not no never without none nobody nothing neither nor nowhere cannot hardly barely non unable lack n't"
+)
 NUMBER_WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
@@ -152,8 +150,6 @@ kb kilobyte kilobytes
 mb megabyte megabytes
 gb gigabyte gigabytes gigs
 tb terabyte terabytes
-mbps
-gbps
 hz hertz
 mhz
 ghz
@@ -162,7 +158,6 @@ kw kilowatt kilowatts
 kwh
 v volt volts
 amp amps
-mah
 celsius °c
 fahrenheit °f
 degree degrees °
@@ -170,10 +165,6 @@ mph
 kph km/h
 calorie calories kcal
 px pixel pixels
-x
-k
-ppm
-psi
 acre acres
 """)
 
@@ -211,8 +202,6 @@ recognise recognize
 travelling traveling
 cancelled canceled
 cancelling canceling
-jewellery jewelry
-tyre tire
 postcode zipcode zip_code
 learn study
 quick fast
@@ -225,67 +214,73 @@ woman women
 OPPOSITES = _read_opposites("""
 open/close open/closed opened/closed opening/closing opens/closes enable/disable enabled/disabled activate/deactivate
 start/stop start/end start/finish begin/end begin/finish starting/ending on/off in/out up/down over/under above/below
-inside/outside indoors/outdoors indoor/outdoor before/after with/without for/against within/after left/right top/bottom
-front/back high/low higher/lower highest/lowest big/small bigger/smaller biggest/smallest large/small larger/smaller
-largest/smallest long/short longer/shorter longest/shortest tall/short taller/shorter tallest/shortest old/new old/young
-older/newer older/younger oldest/newest oldest/youngest fast/slow faster/slower fastest/slowest quick/slow hot/cold
-hotter/colder hottest/coldest warm/cool warm/cold warmer/cooler wet/dry rich/poor richest/poorest good/bad better/worse
-best/worst easy/hard easy/difficult easier/harder easiest/hardest cheap/expensive cheaper/pricier cheapest/priciest
-cheapest/dearest heavy/light heavier/lighter heaviest/lightest strong/weak stronger/weaker strongest/weakest deep/shallow
-deepest/shallowest wide/narrow thick/thin fat/thin clean/dirty safe/unsafe safe/dangerous safest/dangerous happy/sad
-happy/unhappy love/hate like/dislike like/hate win/lose won/lost win/lost pass/fail passed/failed success/failure
-increase/decrease increased/decreased increasing/decreasing increases/decreases raise/lower raise/reduce increase/reduce
-increase/lower rise/fall grow/shrink gain/lose gain/loss profit/loss more/less more/fewer most/least most/fewest many/few
-maximum/minimum max/min maximise/minimise maximize/minimize upper/lower add/remove add/delete added/removed attach/detach
-insert/remove include/exclude included/excluded includes/excludes including/excluding import/export imports/exports
-upload/download uploaded/downloaded uploading/downloading send/receive sent/received sending/receiving buy/sell bought/sold
-buying/selling lend/borrow lending/borrowing lender/borrower give/take give/receive push/pull accept/reject accept/decline
-accepted/rejected approve/reject approve/deny approved/declined approved/rejected allow/forbid allow/block allow/prevent
-allow/deny allowed/forbidden allowed/banned permit/prohibit permitted/prohibited grant/revoke grant/deny grants/revokes
-legal/illegal lawful/unlawful lock/unlock locked/unlocked locking/unlocking block/unblock blocked/unblocked freeze/unfreeze
-subscribe/unsubscribe install/uninstall installed/uninstalled mute/unmute follow/unfollow hide/show hide/unhide hidden/visible
-zip/unzip wrap/unwrap pack/unpack load/unload link/unlink pin/unpin tie/untie dress/undress encrypt/decrypt encode/decode
-compress/decompress compress/extract connect/disconnect connected/disconnected plug/unplug login/logout signin/signout
-upgrade/downgrade upgraded/downgraded upgrading/downgrading arrive/depart arrive/leave arrival/departure arrivals/departures
+inside/outside indoors/outdoors indoor/outdoor before/after with/without for/against within/after left/right
+top/bottom front/back high/low higher/lower highest/lowest big/small bigger/smaller biggest/smallest large/small
+larger/smaller largest/smallest long/short longer/shorter longest/shortest tall/short taller/shorter tallest/shortest
+old/new old/young older/newer older/younger oldest/newest oldest/youngest fast/slow faster/slower fastest/slowest
+quick/slow hot/cold hotter/colder hottest/coldest warm/cool warm/cold warmer/cooler wet/dry rich/poor richest/poorest
+good/bad better/worse best/worst easy/hard easy/difficult easier/harder easiest/hardest cheap/expensive
+cheaper/pricier cheapest/priciest cheapest/dearest heavy/light heavier/lighter heaviest/lightest strong/weak
+stronger/weaker strongest/weakest deep/shallow deepest/shallowest wide/narrow thick/thin fat/thin clean/dirty
+safe/unsafe safe/dangerous safest/dangerous happy/sad happy/unhappy love/hate like/dislike like/hate win/lose won/lost
+win/lost pass/fail passed/failed success/failure increase/decrease increased/decreased increasing/decreasing
+increases/decreases raise/lower raise/reduce increase/reduce increase/lower rise/fall grow/shrink gain/lose gain/loss
+profit/loss more/less more/fewer most/least most/fewest many/few maximum/minimum max/min maximise/minimise
+maximize/minimize upper/lower add/remove add/delete added/removed attach/detach insert/remove include/exclude
+included/excluded includes/excludes including/excluding import/export imports/exports upload/download
+uploaded/downloaded uploading/downloading send/receive sent/received sending/receiving buy/sell bought/sold
+buying/selling lend/borrow lending/borrowing lender/borrower give/take give/receive push/pull accept/reject
+accept/decline accepted/rejected approve/reject approve/deny approved/declined approved/rejected allow/forbid
+allow/block allow/prevent allow/deny allowed/forbidden allowed/banned permit/prohibit permitted/prohibited
+grant/revoke grant/deny grants/revokes legal/illegal lawful/unlawful lock/unlock locked/unlocked locking/unlocking
+block/unblock blocked/unblocked freeze/unfreeze subscribe/unsubscribe install/uninstall installed/uninstalled
+mute/unmute follow/unfollow hide/show hide/unhide hidden/visible zip/unzip wrap/unwrap pack/unpack load/unload
+link/unlink pin/unpin tie/untie dress/undress encrypt/decrypt encode/decode compress/decompress compress/extract
+connect/disconnect connected/disconnected plug/unplug login/logout signin/signout upgrade/downgrade
+upgraded/downgraded upgrading/downgrading arrive/depart arrive/leave arrival/departure arrivals/departures
 arriving/departing enter/exit enter/leave entrance/exit entry/exit join/leave come/go push/pop deposit/withdraw
 deposit/withdrawal deposits/withdrawals depositing/withdrawing deposited/withdrawn credit/debit pay/owe hire/fire
-employ/dismiss employer/employee employed/unemployed employed/self-employed landlord/tenant landlords/tenants buyer/seller
-teacher/student teachers/students doctor/patient parent/child parents/children husband/wife brother/sister mother/father
-mom/dad mum/dad son/daughter boy/girl boys/girls man/woman men/women male/female males/females king/queen boyfriend/girlfriend
-uncle/aunt him/her his/her he/she gentleman/lady single/married single/double single/return single/joint full/empty
-full-time/part-time full/partial full/part whole/half public/private internal/external domestic/international local/global
-local/remote online/offline online/in-person urban/rural national/international ancient/modern past/future early/late
-earlier/later earliest/latest first/last next/previous previous/following before/during after/during morning/evening
-morning/night day/night daily/weekly daily/monthly weekly/monthly monthly/yearly monthly/annual weekly/yearly daily/yearly
-summer/winter spring/autumn spring/fall north/south east/west northern/southern eastern/western advantage/disadvantage
-advantages/disadvantages benefit/drawback benefits/drawbacks benefits/risks benefit/risk pros/cons pro/con strength/weakness
-strengths/weaknesses positive/negative plus/minus cause/effect causes/effects cause/symptom causes/symptoms cause/treatment
-causes/treatments symptoms/treatments symptom/treatment symptoms/treatment cause/prevent causes/prevents question/answer
-problem/solution problems/solutions create/destroy create/delete build/demolish save/delete save/spend keep/delete
-keep/discard keep/lose find/lose found/lost remember/forget rewind/forward awake/asleep wake/sleep live/die alive/dead birth/death
-born/died friend/enemy friends/enemies attack/defend war/peace guilty/innocent truth/lie true/false right/wrong yes/no
-always/never always/sometimes often/rarely often/seldom usually/rarely everyone/nobody everyone/noone everything/nothing
-all/none all/some every/some every/no any/no both/neither either/neither only/also major/minor superior/inferior
-input/output client/server client/lawyer read/write reading/writing reader/writer source/destination sender/recipient
-sender/receiver ascending/descending horizontal/vertical row/column rows/columns odd/even singular/plural acid/base acidic/basic
-solid/liquid gas/liquid hard/soft rough/smooth sharp/blunt tight/loose tighten/loosen bright/dark light/dark loud/quiet
-noisy/quiet sweet/sour sweet/bitter sweet/savoury fresh/stale raw/cooked boil/freeze boiling/freezing melting/boiling
-vegetarian/vegan refundable/non-refundable adult/child adults/children senior/junior undergraduate/postgraduate
-bachelor/master beginner/expert beginner/advanced basic/advanced standard/premium free/paid temporary/permanent fixed/variable
-optional/mandatory optional/required required/prohibited compulsory/optional voluntary/mandatory gross/net debit/credit
-supply/demand import/consume producer/consumer predator/prey male/man speed/slow accelerate/decelerate accelerate/brake
-expand/contract expand/collapse inhale/exhale gain/reduce agree/disagree appear/disappear trust/distrust honest/dishonest
-obey/disobey respect/disrespect qualify/disqualify able/unable possible/impossible legal/unlawful polite/rude polite/impolite
-patient/impatient mature/immature moral/immoral perfect/imperfect regular/irregular rational/irrational relevant/irrelevant
-responsible/irresponsible formal/informal correct/incorrect complete/incomplete dependent/independent direct/indirect
-visible/invisible sufficient/insufficient secure/insecure sane/insane valid/invalid active/inactive active/passive
-effective/ineffective efficient/inefficient expensive/inexpensive accurate/inaccurate eligible/ineligible edible/inedible
-reversible/irreversible replaceable/irreplaceable literate/illiterate logical/illogical malicious/benign benign/malignant
-healthy/unhealthy healthy/ill healthy/sick lucky/unlucky fair/unfair certain/uncertain common/uncommon common/rare
-usual/unusual likely/unlikely known/unknown familiar/unfamiliar necessary/unnecessary popular/unpopular pleasant/unpleasant
-reliable/unreliable stable/unstable successful/unsuccessful willing/unwilling wanted/unwanted limited/unlimited paid/unpaid
-sent/unsent used/unused used/new read/unread finished/unfinished opened/unopened resolved/unresolved married/unmarried
-married/divorced married/separated virgin/experienced overweight/underweight overestimate/underestimate overpaid/underpaid
-overpay/underpay inbound/outbound incoming/outgoing inflation/deflation inner/outer introvert/extrovert majority/minority
-optimist/pessimist optimistic/pessimistic offense/defense explicit/implicit ascend/descend import/ban hello/goodbye
+employ/dismiss employer/employee employed/unemployed employed/self-employed landlord/tenant landlords/tenants
+buyer/seller teacher/student teachers/students doctor/patient parent/child parents/children husband/wife
+brother/sister mother/father mom/dad mum/dad son/daughter boy/girl boys/girls man/woman men/women male/female
+males/females king/queen boyfriend/girlfriend uncle/aunt him/her his/her he/she gentleman/lady single/married
+single/double single/return single/joint full/empty full-time/part-time full/partial full/part whole/half
+public/private internal/external domestic/international local/global local/remote online/offline online/in-person
+urban/rural national/international ancient/modern past/future early/late earlier/later earliest/latest first/last
+next/previous previous/following before/during after/during morning/evening morning/night day/night daily/weekly
+daily/monthly weekly/monthly monthly/yearly monthly/annual weekly/yearly daily/yearly summer/winter spring/autumn
+spring/fall north/south east/west northern/southern eastern/western advantage/disadvantage advantages/disadvantages
+benefit/drawback benefits/drawbacks benefits/risks benefit/risk pros/cons pro/con strength/weakness
+strengths/weaknesses positive/negative plus/minus cause/effect causes/effects cause/symptom causes/symptoms
+cause/treatment causes/treatments symptoms/treatments symptom/treatment symptoms/treatment cause/prevent
+causes/prevents question/answer problem/solution problems/solutions create/destroy create/delete build/demolish
+save/delete save/spend keep/delete keep/discard keep/lose find/lose found/lost remember/forget rewind/forward
+awake/asleep wake/sleep live/die alive/dead birth/death born/died friend/enemy friends/enemies attack/defend war/peace
+guilty/innocent truth/lie true/false right/wrong yes/no always/never always/sometimes often/rarely often/seldom
+usually/rarely everyone/nobody everyone/noone everything/nothing all/none all/some every/some every/no any/no
+both/neither either/neither only/also major/minor superior/inferior input/output client/server client/lawyer
+read/write reading/writing reader/writer source/destination sender/recipient sender/receiver ascending/descending
+horizontal/vertical row/column rows/columns odd/even singular/plural acid/base acidic/basic solid/liquid gas/liquid
+hard/soft rough/smooth sharp/blunt tight/loose tighten/loosen bright/dark light/dark loud/quiet noisy/quiet sweet/sour
+sweet/bitter sweet/savoury fresh/stale raw/cooked boil/freeze boiling/freezing melting/boiling vegetarian/vegan
+refundable/non-refundable adult/child adults/children senior/junior undergraduate/postgraduate bachelor/master
+beginner/expert beginner/advanced basic/advanced standard/premium free/paid temporary/permanent fixed/variable
+optional/mandatory optional/required required/prohibited compulsory/optional voluntary/mandatory gross/net
+debit/credit supply/demand import/consume producer/consumer predator/prey male/man speed/slow accelerate/decelerate
+accelerate/brake expand/contract expand/collapse inhale/exhale gain/reduce agree/disagree appear/disappear
+trust/distrust honest/dishonest obey/disobey respect/disrespect qualify/disqualify able/unable possible/impossible
+legal/unlawful polite/rude polite/impolite patient/impatient mature/immature moral/immoral perfect/imperfect
+regular/irregular rational/irrational relevant/irrelevant responsible/irresponsible formal/informal correct/incorrect
+complete/incomplete dependent/independent direct/indirect visible/invisible sufficient/insufficient secure/insecure
+sane/insane valid/invalid active/inactive active/passive effective/ineffective efficient/inefficient
+expensive/inexpensive accurate/inaccurate eligible/ineligible edible/inedible reversible/irreversible
+replaceable/irreplaceable literate/illiterate logical/illogical malicious/benign benign/malignant healthy/unhealthy
+healthy/ill healthy/sick lucky/unlucky fair/unfair certain/uncertain common/uncommon common/rare usual/unusual
+likely/unlikely known/unknown familiar/unfamiliar necessary/unnecessary popular/unpopular pleasant/unpleasant
+reliable/unreliable stable/unstable successful/unsuccessful willing/unwilling wanted/unwanted limited/unlimited
+paid/unpaid sent/unsent used/unused used/new read/unread finished/unfinished opened/unopened resolved/unresolved
+married/unmarried married/divorced married/separated virgin/experienced overweight/underweight
+overestimate/underestimate overpaid/underpaid overpay/underpay inbound/outbound incoming/outgoing inflation/deflation
+inner/outer introvert/extrovert majority/minority optimist/pessimist optimistic/pessimistic offense/defense
+explicit/implicit ascend/descend import/ban hello/goodbye
 """)

@@ -1,132 +1,33 @@
-"""Makes pairs of questions that ask the same or nearly the same, from our own phrasings and by small edits of given texts."""
+"""Makes small edits of given texts, some of which change what is asked and some of which do not."""
 
 import random
 import re
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from pathlib import Path
 
 from app.likeness.classes import MEMBERS
 from app.likeness.question import stem
 from app.likeness.words import FILLERS, OPPOSITES, QUESTION_WORDS, SYNONYMS
-from benchmarks.semantic.slots import SLOTS
+from benchmarks.semantic.phrasings import DATA, Pair, choose, fill
 
-PHRASINGS = Path(__file__).parent / "data" / "phrasings.txt"
-Pair = tuple[str, str, int]
 Edit = Callable[[str, random.Random], str | None]
 
-STARTS = (
-    "Hi, {}", "Hello! {}", "Please {}", "Can you tell me {}", "Could you please tell me {}", "I'd like to know {}", "Quick question: {}",
-    "Hey, {}", "so {}", "Do you know {}", "I want to know {}", "Can you explain {}", "um {}", "ok {}",
-)  # fmt: skip
-ENDS = ("{} Thanks!", "{} please", "{} Thank you", "{} ?", "{}??", "{} cheers", "{} thanks in advance", "{}.", "  {}  ")
+
+def _read_sections(path: Path) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("["):
+            sections[line.strip("[]")] = []
+        elif not line.startswith("#"):
+            sections[next(reversed(sections))].append(line.replace("_", " "))
+    return sections
+
+
+_SECTIONS = _read_sections(DATA / "edits.txt")
 # The ways to ask for a manner, for leave and for a thing: any may stand for another of its row.
-FRAMES = (
-    ("how do i ", "how can i ", "how to ", "how should i ", "what's the best way to ", "what is the way to ", "how could i ",
-     "how would i ", "what do i need to do to ", "what should i do to ", "what steps do i take to ", "how do i go about trying to ",
-     "is there a way to ", "how do you ", "what is the process to ", "i want to ", "i'd like to know how to "),
-    ("can i ", "is it possible to ", "am i able to ", "may i ", "am i allowed to ", "could i ", "is it ok to ", "is it possible for me to "),
-    ("what is ", "what's ", "tell me ", "can you tell me ", "do you know what is ", "i need to know ", "which is "),
-    ("do i need to ", "do i have to ", "must i ", "is it necessary to ", "am i required to "),
-    ("where can i ", "where do i ", "where should i ", "where could i ", "in which place can i "),
-    ("why is ", "why's ", "what is the reason that ", "how come "),
-    ("do you have ", "are there ", "have you got ", "do you offer "),
-    ("who do i ", "who should i ", "whom should i "),
-    ("when do i ", "when will i ", "when am i going to "),
-    ("how long does it take to ", "how much time does it take to ", "how long will it take to ", "how long do i need to "),
-    ("how much does it cost to ", "what does it cost to ", "how much is it to ", "what's the price to ", "what do i pay to "),
-)  # fmt: skip
-SAME_WORDS = {
-    a: group.split()
-    for group in """
-buy purchase get|show display|need require|remove delete|make create|fix repair|begin start|end finish|help assist|big large|
-small little|fast quickly|receive get|send post|change update modify|find locate|choose pick select|job occupation|picture photo image|
-wrong incorrect|correct right|cost price|cheap inexpensive|phone telephone mobile|movie film|car automobile|kid child|kids children|
-allow permit|ask inquire|answer reply|give provide|tell inform|use utilize|try attempt|keep retain|stop halt|sometimes occasionally|
-important essential|happy glad|angry mad|sick ill|doctor physician|lawyer attorney|money cash|store shop|trip journey|house home|
-often frequently|maybe perhaps|also too|approximately about roughly|error mistake|problem issue|cancel terminate|replace swap|
-obtain get|verify confirm|lost misplaced|stolen nicked|broken damaged|declined rejected|charge fee|reason cause|method way|
-difficult hard|easy simple|smart intelligent|film movie|earn make|grow increase|improve better|effective efficient|top best|
-""".replace("\n", "").split("|")
-    for a in group.split()
-}  # fmt: skip
-MODIFIERS = (
-    "business", "student", "joint", "online", "second", "new", "old", "international", "virtual", "temporary", "monthly", "annual", "free",
-    "first", "last", "only", "personal", "corporate", "child", "spare", "premium", "used", "electric", "wireless", "local", "minimum",
-    "maximum", "average", "american", "french", "german",
-)  # fmt: skip
-TAILS = (
-    "in {country}", "in {city}", "on {day}", "for my son", "for my wife", "for a business", "at home", "abroad", "on my phone", "by post",
-    "without a card", "for free", "on a mac", "on android", "as a student", "after {n} days", "before 2015", "during pregnancy",
-    "for beginners", "if i am under 18", "at night", "in winter", "with a credit card", "for {n} people", "using {code}",
-)  # fmt: skip
-ASKING_SWAPS = {
-    "how": ("why", "when", "where"), "why": ("how", "when"), "when": ("where", "why", "how"), "where": ("when", "why", "how"),
-    "who": ("when", "where", "why"), "what": ("who", "why", "where"), "can": ("should", "must"), "should": ("can", "why should"),
-    "many": ("old", "much"), "long": ("much", "far", "often"), "much": ("long", "often"), "is": ("was", "why is"), "do": ("did", "why do"),
-}  # fmt: skip
-
-
-def fill(text: str, chosen: dict[str, str]) -> str:
-    """Put words into the gaps of a phrasing."""
-    for name, value in chosen.items():
-        text = text.replace("{" + name + "}", value)
-    return text
-
-
-def choose(rng: random.Random) -> dict[str, str]:
-    """Draw a filling for every gap, and two different ones where there are two."""
-    chosen: dict[str, str] = {}
-    for name, values in SLOTS.items():
-        chosen[name], chosen[f"{name}2"] = rng.sample(values.split("|"), 2)
-    return chosen
-
-
-def read_chapters() -> list[list[list[str]]]:
-    """Return chapters of blocks of lines."""
-    lines = "\n".join(line for line in PHRASINGS.read_text().splitlines() if not line.startswith("#"))
-    return [[block.strip().splitlines() for block in part.strip().split("\n\n")] for part in lines.split("\n---\n")]
-
-
-def pair_phrasings(rng: random.Random, times: int) -> Iterator[Pair]:
-    """Yield pairs from our phrasings: a block with itself, with another filling, and with its neighbours."""
-    for chapter in read_chapters():
-        for _ in range(times):
-            for block in chapter:
-                yield from _pair_block(block, chapter, rng)
-
-
-def _pair_block(block: list[str], chapter: list[list[str]], rng: random.Random) -> Iterator[Pair]:
-    chosen = choose(rng)
-    first, second = rng.choice(block), rng.choice(block)
-    if first != second:
-        yield _dress(fill(first, chosen), fill(second, chosen), 1, rng)
-    gaps = re.findall(r"{(\w+)}", first)
-    if gaps:
-        gap = rng.choice(gaps)
-        other = {**chosen, gap: rng.choice([v for v in SLOTS[gap.rstrip("2")].split("|") if v not in chosen.values()])}
-        yield _dress(fill(first, chosen), fill(rng.choice((first, second)), other), 0, rng)
-    if len(set(gaps)) > 1 and gaps[0].rstrip("2") == gaps[1].rstrip("2") and "between" not in first and " or " not in first:
-        turned = {**chosen, gaps[0]: chosen[gaps[1]], gaps[1]: chosen[gaps[0]]}
-        if "common" not in first and "similar" not in first and "alike" not in first and "far" not in first:
-            yield _dress(fill(first, chosen), fill(first, turned), 0, rng)
-    near = rng.choice(chapter)
-    if near is not block:
-        yield _dress(fill(first, chosen), fill(rng.choice(near), chosen), 0, rng)
-
-
-def _dress(first: str, second: str, label: int, rng: random.Random) -> Pair:
-    """Write the two as people do: with or without capitals, mark and courtesy."""
-    return write(first, rng), write(second, rng), label
-
-
-def write(text: str, rng: random.Random) -> str:
-    """Give a lower-case phrasing a capital and a mark, mostly."""
-    if rng.random() < 0.7:
-        text = text[:1].upper() + text[1:]
-    if rng.random() < 0.75 and not text.endswith("?"):
-        text += "?"
-    return text
+FRAMES = [[f"{frame} " for frame in row.split("|")] for row in _SECTIONS["frames"]]
+SAME_WORDS: dict[str, list[str]] = {word: row.split("|") for row in _SECTIONS["same"] for word in row.split("|")}
+ASKING_SWAPS = {row.split("|")[0]: row.split("|")[1:] for row in _SECTIONS["asking"]}
 
 
 def keep_meaning(text: str, rng: random.Random) -> str | None:
@@ -137,8 +38,8 @@ def keep_meaning(text: str, rng: random.Random) -> str | None:
 def change_meaning(text: str, rng: random.Random, corpus: "Corpus") -> str | None:
     """Ask something else with nearly the same words."""
     edits: tuple[Edit, ...] = (
-        negate, oppose, oppose, change_number, change_member, corpus.replace, corpus.replace, corpus.replace, modify, add_tail, ask_other,
-        swap, drop,
+        negate, oppose, oppose, change_number, change_member, corpus.replace, corpus.replace, corpus.replace, modify,
+        add_tail, ask_other, swap, drop,
     )  # fmt: skip
     return rng.choice(edits)(text, rng)
 
@@ -147,9 +48,9 @@ def dress(text: str, rng: random.Random) -> str | None:
     """Add or remove courtesy, capitals and marks."""
     kind = rng.randrange(4)
     if kind == 0:
-        return rng.choice(STARTS).format(text[:1].lower() + text[1:])
+        return rng.choice(_SECTIONS["starts"]).format(text[:1].lower() + text[1:])
     if kind == 1:
-        return rng.choice(ENDS).format(text)
+        return rng.choice(_SECTIONS["ends"]).format(text)
     if kind == 2:
         return text.upper() if rng.random() < 0.3 else text.lower()
     return text.rstrip("?.! ") or None
@@ -175,21 +76,25 @@ def reword(text: str, rng: random.Random) -> str | None:
 def refill(text: str, rng: random.Random) -> str | None:
     """Leave out or put in a word that says nothing."""
     words = text.split()
-    places = [i for i, w in enumerate(words) if w.lower() in FILLERS and 0 < i]
+    places = [i for i, w in enumerate(words) if w.lower() in FILLERS and i > 0]
     if places and rng.random() < 0.6:
         words.pop(rng.choice(places))
         return " ".join(words)
     places = [i for i, w in enumerate(words) if w.lower() in ("my", "the", "is", "are", "i", "a")]
     if not places:
         return None
-    words.insert(rng.choice(places) + (0 if rng.random() < 0.3 else 1), rng.choice(("actually", "really", "um", "just")))
+    words.insert(
+        rng.choice(places) + (0 if rng.random() < 0.3 else 1), rng.choice(("actually", "really", "um", "just"))
+    )
     return " ".join(words)
 
 
 def misspell(text: str, rng: random.Random) -> str | None:
     """Turn two letters of a long word around, double one, or leave one out."""
     words = text.split()
-    places = [i for i, w in enumerate(words) if len(w) >= 6 and w.isalpha() and w.lower() not in MEMBERS and w.islower()]
+    places = [
+        i for i, w in enumerate(words) if len(w) >= 6 and w.isalpha() and w.lower() not in MEMBERS and w.islower()
+    ]
     if not places:
         return None
     at = rng.choice(places)
@@ -206,8 +111,21 @@ def misspell(text: str, rng: random.Random) -> str | None:
 def front(text: str, rng: random.Random) -> str | None:
     """Bring the last phrase to the front."""
     body = text.rstrip("?. ")
-    found = re.search(r"^(.{12,}) ((?:in|on|at|for|from|with|after|before|during) (?:my |the |a |an )?[\w-]+(?: [\w-]+)?)$", body)
-    if found is None or found[1].split()[-1].lower() in ("is", "are", "go", "come", "get", "and", "or", "up", "top", "take"):
+    found = re.search(
+        r"^(.{12,}) ((?:in|on|at|for|from|with|after|before|during) (?:my |the |a |an )?[\w-]+(?: [\w-]+)?)$", body
+    )
+    if found is None or found[1].split()[-1].lower() in (
+        "is",
+        "are",
+        "go",
+        "come",
+        "get",
+        "and",
+        "or",
+        "up",
+        "top",
+        "take",
+    ):
         return None
     start, phrase = found[1], found[2]
     return f"{phrase[:1].upper()}{phrase[1:]}, {start[:1].lower()}{start[1:]}?"
@@ -215,17 +133,27 @@ def front(text: str, rng: random.Random) -> str | None:
 
 def contract(text: str, rng: random.Random) -> str | None:
     """Write the short form in full, or the full form short."""
-    del rng
-    forms = (("What is", "What's"), ("what is", "what's"), ("do not", "don't"), ("is not", "isn't"), ("can not", "can't"), ("I am", "I'm"),
-             ("I have", "I've"), ("How is", "How's"), ("does not", "doesn't"), ("where is", "where's"), ("Where is", "Where's"))  # fmt: skip
-    for full, short in forms:
+    forms = [
+        "What is/What's",
+        "what is/what's",
+        "do not/don't",
+        "is not/isn't",
+        "can not/can't",
+        "I am/I'm",
+        "I have/I've",
+    ]
+    forms += ["How is/How's", "does not/doesn't", "where is/where's", "Where is/Where's"]
+    rng.shuffle(forms)
+    for full, short in (form.split("/") for form in forms):
         for a, b in ((full, short), (short, full)):
             if a in text:
                 return text.replace(a, b)
     return text.replace("'", "") if "'" in text else None
 
 
-_DIGITS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "ten": "10", "twelve": "12", "twenty": "20"}
+_DIGITS = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "ten": "10",
+}  # fmt: skip
 
 
 def number(text: str, rng: random.Random) -> str | None:
@@ -271,14 +199,22 @@ for _member, _class in MEMBERS.items():
 
 def change_member(text: str, rng: random.Random) -> str | None:
     """Put another country, day, colour ... in."""
-    return _replace_word(text, rng, lambda w: [m for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), []) if SYNONYMS.get(m, m) != SYNONYMS.get(w, w) and m.rstrip("s") != w.rstrip("s")])
+    return _replace_word(
+        text,
+        rng,
+        lambda w: [
+            m
+            for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), [])
+            if SYNONYMS.get(m, m) != SYNONYMS.get(w, w) and m.rstrip("s") != w.rstrip("s")
+        ],
+    )
 
 
 def modify(text: str, rng: random.Random) -> str | None:
     """Narrow a thing down."""
     words = text.split()
     places = [i for i, w in enumerate(words[:-1]) if w.lower() in ("my", "the", "a", "an", "your")]
-    modifier = rng.choice(MODIFIERS)
+    modifier = rng.choice(_SECTIONS["modifiers"])
     if not places or modifier in text.lower():
         return None
     words.insert(rng.choice(places) + 1, modifier)
@@ -287,7 +223,7 @@ def modify(text: str, rng: random.Random) -> str | None:
 
 def add_tail(text: str, rng: random.Random) -> str | None:
     """Narrow the question down."""
-    tail = fill(rng.choice(TAILS), choose(rng))
+    tail = fill(rng.choice(_SECTIONS["tails"]), choose(rng))
     return f"{text.rstrip('?. ')} {tail}{'?' if text.endswith('?') else ''}"
 
 
@@ -303,7 +239,10 @@ def ask_other(text: str, rng: random.Random) -> str | None:
 
 def swap(text: str, rng: random.Random) -> str | None:
     """Let two things change places around a word that tells them apart."""
-    found = re.search(r"\b((?:my |the |a )?[\w-]+) (from|to|than|into|before|after|with|for|of|by|over|against) ((?:my |the |a )?[\w-]+)\b", text)
+    found = re.search(
+        r"\b((?:my |the |a )?[\w-]+) (from|to|than|into|before|after|with|for|of|by|over|against) ((?:my |the |a )?[\w-]+)\b",
+        text,
+    )
     if found is None or found[1].lower() == found[3].lower() or rng.random() < 0.1:
         return None
     if found[1].split()[-1].lower() in FILLERS | QUESTION_WORDS | {"is", "are", "i", "have", "want", "how"}:
@@ -314,7 +253,9 @@ def swap(text: str, rng: random.Random) -> str | None:
 def drop(text: str, rng: random.Random) -> str | None:
     """Leave out a word that carries meaning."""
     words = text.split()
-    places = [i for i, w in enumerate(words) if i > 1 and len(w) > 4 and w.strip("?.,").isalpha() and w.lower() not in FILLERS]
+    places = [
+        i for i, w in enumerate(words) if i > 1 and len(w) > 4 and w.strip("?.,").isalpha() and w.lower() not in FILLERS
+    ]
     if len(places) < 3:
         return None
     words.pop(rng.choice(places[:-1]))
@@ -360,7 +301,29 @@ class Corpus:
         return " ".join(words)
 
 
-_WEAK = set("does will would could should have has had been with from that this these those them they just also get got".split())
+_WEAK = {
+    "does",
+    "will",
+    "would",
+    "could",
+    "should",
+    "have",
+    "has",
+    "had",
+    "been",
+    "with",
+    "from",
+    "that",
+    "this",
+    "these",
+    "those",
+    "them",
+    "they",
+    "just",
+    "also",
+    "get",
+    "got",
+}
 
 
 def _differs(word: str, other: str) -> bool:
@@ -384,13 +347,3 @@ def pair_edits(texts: list[str], rng: random.Random, times: int) -> Iterator[Pai
                 if rng.random() < 0.35:
                     changed = keep_meaning(changed, rng) or changed
                 yield (text, changed, 0)
-
-
-def pair_same_intent(rows: list[tuple[str, str]], rng: random.Random, count: int) -> Iterator[tuple[str, str]]:
-    """Yield pairs of texts of one intent."""
-    by_intent: dict[str, list[str]] = {}
-    for text, intent in rows:
-        by_intent.setdefault(intent, []).append(text)
-    for texts in by_intent.values():
-        pairs = list(combinations(texts, 2))
-        yield from rng.sample(pairs, min(count, len(pairs)))

@@ -1,4 +1,4 @@
-"""Puts together what the judge is trained on, all of it from data whose licences allow that and from edits of our own."""
+"""Puts together what the judge is trained on: data whose licences allow that, and edits of our own."""
 
 import random
 from collections import Counter
@@ -17,7 +17,8 @@ from benchmarks.semantic.datasets import (
     split_pairs,
     split_requests,
 )
-from benchmarks.semantic.edits import pair_edits, pair_phrasings
+from benchmarks.semantic.edits import pair_edits
+from benchmarks.semantic.phrasings import pair_phrasings
 
 SEED = 7
 NEAREST = 6

@@ -25,15 +25,21 @@ def draw(panels: list[Panel], path: Path) -> None:
     rows = math.ceil(len(panels) / COLUMNS)
     columns = min(COLUMNS, len(panels))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * columns}" height="{HEIGHT * rows + 30}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * columns}" height="{HEIGHT * rows + 30}" '
+            f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        )
     ]
     for number, panel in enumerate(panels):
         x, y = number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT
         parts.append(f'<g transform="translate({x},{y})">{_draw_panel(panel)}</g>')
     legend = HEIGHT * rows + 18
-    for at, (name, colour) in enumerate((("plain cosine, threshold swept", "cosine"), ("RelayCore's policy, probability swept", "ours"))):
-        parts.append(f'<rect x="{MARGIN + at * 260}" y="{legend - 9}" width="14" height="10" fill="{COLOURS[colour]}"/>')
+    for at, (name, colour) in enumerate(
+        (("plain cosine, threshold swept", "cosine"), ("RelayCore's policy, probability swept", "ours"))
+    ):
+        parts.append(
+            f'<rect x="{MARGIN + at * 260}" y="{legend - 9}" width="14" height="10" fill="{COLOURS[colour]}"/>'
+        )
         parts.append(f'<text x="{MARGIN + 20 + at * 260}" y="{legend}">{name}</text>')
     parts.append(f'<text x="{MARGIN + 540}" y="{legend}">&#9679; default &#160; + first target</text></svg>')
     path.write_text("\n".join(parts))

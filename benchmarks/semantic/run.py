@@ -32,7 +32,7 @@ from benchmarks.semantic.policies import (
 PLAIN = 0.92
 QUICK_PAIRS, QUICK_REQUESTS = 1500, 2500
 SWEEP = [i / 200 for i in range(130, 200)]
-# Name, title, whether training has seen some of its rows, and the design's (false hits, hits): baseline, first, moonshot.
+# Name, title, whether training has seen some rows, and the design's (false hits, hits): baseline, first, moonshot.
 PAIR_SETS = (
     ("fow_pairs", "minimal edits (trap)", True, ((0.201, 0.410), (0.010, 0.33), (0.0, 0.45))),
     ("paws_wiki", "PAWS word order (trap)", True, ((0.88, 0.925), (0.03, 0.45), (0.01, 0.55))),
@@ -75,7 +75,9 @@ def main() -> None:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.semantic", description=__doc__)
-    parser.add_argument("--data", type=Path, action="append", default=[], help="a folder with data sets of the same file names")
+    parser.add_argument(
+        "--data", type=Path, action="append", default=[], help="a folder with data sets of the same file names"
+    )
     parser.add_argument("--quick", action="store_true", help="a sample of every set")
     parser.add_argument("--all", action="store_true", help="the rows that training has seen as well")
     parser.add_argument("--candidates", type=int, default=1, help="how many near entries of a growing cache are judged")
@@ -84,7 +86,7 @@ def read_options() -> argparse.Namespace:
 
 
 def is_foreign(name: str, folders: list[Path]) -> bool:
-    """Tell whether a set comes from elsewhere and differs from the shipped one, which training has seen three quarters of."""
+    """Tell whether a set is another than the shipped one, of which training has seen three quarters."""
     return find_rows(name, folders) not in (None, find_rows(name, [SHIPPED]))
 
 
@@ -156,7 +158,10 @@ def measure_stream(
     counts: Callable[[Request], bool] = (lambda _: True) if everything else (lambda r: is_held_out(r.text))
     note = "every request counts" if everything else "whole stream, held-out requests count"
     began = time.perf_counter()
-    plain = [(floor, run_stream(requests, library, serve_above(floor), 1, counts)) for floor in (0.86, 0.89, PLAIN, 0.95, 0.98)]
+    plain = [
+        (floor, run_stream(requests, library, serve_above(floor), 1, counts))
+        for floor in (0.86, 0.89, PLAIN, 0.95, 0.98)
+    ]
     ours = run_stream(requests, library, refuse_or_judge, options.candidates, counts)
     print_heading(title, note, len(requests), time.perf_counter() - began)
     points = [print_stream_line(f"cosine >= {floor}", stream, None) for floor, stream in plain]

@@ -1,7 +1,7 @@
 """Trains the second reader: a small transformer that reads two questions together and says whether they ask the same.
 
-Needs torch, transformers and safetensors, none of which the project depends on, and the float weights of all-MiniLM-L6-v2
-(Apache-2.0) in a folder. Takes about half an hour on two cores.
+Needs torch, transformers and safetensors, none of which the project depends on, and the float weights of
+all-MiniLM-L6-v2 (Apache-2.0) in a folder. Takes about half an hour on two cores.
 
     python -m benchmarks.semantic.train_reader --base FOLDER --save FILE
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
-from app.likeness.embedder import LocalEmbedder
+from app.likeness.model_files import load_pieces
 from benchmarks.semantic.material import SEED, Row, collect
 
 BATCH = 32
@@ -67,11 +67,13 @@ def order(rows: list, rng: random.Random) -> list[list]:
     return batches
 
 
-def train(base: Path, save: Path, epochs: int, rate: float, rows: list[Row]) -> None:
+def train(base: Path, start: Path | None, save: Path, epochs: int, rate: float, rows: list[Row]) -> None:
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
-    cut = LocalEmbedder.load()._pieces
+    cut = load_pieces()
     reader = Reader(base)
+    if start:
+        reader.load_state_dict(torch.load(start))
     reader.train()
     groups = [
         {"params": [p for n, p in reader.named_parameters() if n.startswith("bert") and p.requires_grad], "lr": rate},
@@ -79,7 +81,9 @@ def train(base: Path, save: Path, epochs: int, rate: float, rows: list[Row]) -> 
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     steps = epochs * math.ceil(len(rows) / BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, (s + 1) / (steps * 0.06)) * max(0, 1 - s / steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / (steps * 0.06)) * max(0, 1 - s / steps)
+    )
     step, total, began = 0, 0.0, time.time()
     for _ in range(epochs):
         encoded = [(*encode(cut, *((r.a, r.b) if rng.random() < 0.5 else (r.b, r.a))), r.label) for r in rows]
@@ -97,6 +101,7 @@ def train(base: Path, save: Path, epochs: int, rate: float, rows: list[Row]) -> 
             if step % 50 == 0:
                 print(f"{step}/{steps} loss {total / 50:.3f} {(time.time() - began) / step:.2f} s a step", flush=True)
                 total = 0.0
+                torch.save(reader.state_dict(), save)
         torch.save(reader.state_dict(), save)
 
 
@@ -104,6 +109,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--save", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="what an earlier run saved, to go on from")
     parser.add_argument("--rows", type=Path, help="a pickle of the rows, to skip collecting them")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rate", type=float, default=6e-5)
@@ -116,4 +122,4 @@ if __name__ == "__main__":
         material = collect()
         if options.rows:
             options.rows.write_bytes(pickle.dumps(material))
-    train(options.base, options.save, options.epochs, options.rate, material)
+    train(options.base, options.start, options.save, options.epochs, options.rate, material)

@@ -27,7 +27,7 @@ INSERT INTO requests
     (id, request_time, response_time, request_id, user_id, api_key_id, provider, model, endpoint, status_code,
      error_type, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, input_audio_tokens,
      input_image_tokens, output_tokens, reasoning_tokens, output_audio_tokens, output_image_tokens, web_searches,
-     estimated_cost, saved_cost, cache_status, cache_key, optimizations_applied, latency, tags)
+     estimated_cost, saved_cost, cache_status, cache_key, cache_scope, optimizations_applied, latency, tags)
 SELECT gen_random_uuid(), at, at, 'req-' || i,
     CASE WHEN i %% 3 < 2 THEN lpad((1 + i %% 3)::text, 32, '0')::uuid END,
     CASE WHEN i %% 7 > 0 THEN lpad((i %% 4)::text, 32, '0')::uuid END,
@@ -39,7 +39,7 @@ SELECT gen_random_uuid(), at, at, 'req-' || i,
     CASE WHEN i %% 8 = 0 THEN NULL WHEN hit THEN 0 ELSE i * 0.000000000000001 END,
     CASE WHEN hit AND i %% 3 = 0 THEN i * 0.000001 END,
     CASE WHEN i %% 40 = 9 THEN 'semantic-hit' WHEN hit THEN 'hit' ELSE 'miss' END,
-    decode(lpad(to_hex(i), 64, '0'), 'hex'),
+    decode(lpad(to_hex(i), 64, '0'), 'hex'), (ARRAY['user:1', 'namespace:faq', NULL])[1 + i %% 3],
     CASE i %% 10 WHEN 3 THEN '["trim"]' WHEN 4 THEN '["trim", "prune"]' ELSE '[]' END::jsonb,
     i %% 300, (ARRAY['{}', '{red,blue,red}', '{blue}', NULL]::text[])[1 + i %% 4]::text[]
 FROM (SELECT i, %(start)s::timestamptz + random() * interval '3 days' AS at, i %% 4 = 1 AS hit,

@@ -113,7 +113,9 @@ def test_administrators_see_everybody(world):
     assert by_user[str(world["users"]["anna"])] == 2 * by_user[str(world["users"]["bert"])]
 
 
-@pytest.mark.parametrize("groups", ["provider,model", "endpoint,status", "cache_status", "api_key", "hour", "day,user"])
+@pytest.mark.parametrize(
+    "groups", ["provider,model", "endpoint,status", "cache_status,cache_scope", "api_key", "hour", "day,user"]
+)
 def test_groups_add_up_to_the_whole(world, groups):
     """The groups of a report are its total, divided."""
     for report in ("usage", "costs", "optimizations"):
@@ -127,7 +129,7 @@ def test_only_what_is_grouped_by_is_shown(world):
     """A row has the fields it was grouped by, null where they are not known, and no others."""
     row = get(world, "anna", "usage", group_by="provider,status", bucket="day")["usage"][0]
     assert {"provider", "status_code", "bucket"} <= set(row)
-    assert not {"model", "user_id", "api_key_id", "tag", "endpoint", "cache_status"} & set(row)
+    assert not {"model", "user_id", "api_key_id", "tag", "endpoint", "cache_status", "cache_scope"} & set(row)
     assert row["bucket"].endswith("T00:00:00Z")
     providers = [row["provider"] for row in get(world, "anna", "usage", group_by="provider")["usage"]]
     assert providers == ["mock", None]
@@ -164,6 +166,7 @@ def test_calls_are_listed_as_they_are_recorded(world):
         for name in ("request_id", "provider", "model", "input_tokens", "estimated_cost", "status_code", "error_type"):
             assert shown[name] == row[name], name
         assert shown["cache_key"] == (row["cache_key"].hex() if row["cache_key"] else None)
+        assert shown["cache_scope"] == (f"user:{world['users']['anna']}" if row["cache_key"] else None)
         assert (shown["tags"], shown["metadata"]) == ([CANARY, "shared"], {"by": "test"})
         assert shown["request_time"].endswith("Z")
     assert any(shown["cache_key"] for shown in answer["requests"])
@@ -180,7 +183,7 @@ ATTEMPTS = [
     {},
     {"tag": CANARY},
     {"group_by": "tag"},
-    {"group_by": "user,api_key,provider,model,team,organization,endpoint,cache_status,status,tag,hour"},
+    {"group_by": "user,api_key,provider,model,team,organization,endpoint,cache_status,status,tag,cache_scope,hour"},
     {"api_key_id": "of anna"},
     {"status": "4xx", "model": "echo"},
     {"start": "2020-01-01", "end": "2020-12-31"},

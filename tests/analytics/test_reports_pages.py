@@ -34,7 +34,7 @@ def list_pages(ask, read, text, viewer, between_pages=lambda: None):
 
 @pytest.mark.parametrize("name", GROUPED)
 @pytest.mark.parametrize(
-    "groups", ["model", "user,status", "day,tag", "hour,api_key,provider", "cache_status,endpoint"]
+    "groups", ["model", "user,status", "day,tag", "hour,api_key,provider", "cache_status,endpoint", "cache_scope,model"]
 )
 def test_groups_come_once(ask, name, groups):
     """The pages of a grouped report hold what one long page holds, in the same order, with the same totals."""
@@ -46,13 +46,24 @@ def test_groups_come_once(ask, name, groups):
 
 
 @pytest.mark.parametrize(
-    "text", ["limit=7", "limit=20&status=2xx", "limit=3&tag=red", "limit=9&model=model-a&endpoint=chat"]
+    "text",
+    [
+        "limit=7",
+        "limit=7&group_by=tag",
+        "limit=20&status=2xx",
+        "limit=3&tag=red",
+        "limit=9&model=model-a&endpoint=chat",
+    ],
 )
 def test_calls_come_once_and_newest_first(ask, module_database_url, text):
     """The pages of the list hold each call once, newest first, and say how many there are."""
-    condition = {"0": "true", "2": "status_code = 200", "t": "'red' = ANY(tags)", "m": "model = 'model-a'"}
-    condition |= {"m": "model = 'model-a' AND endpoint = 'chat'"}
-    chosen = condition["0" if "&" not in text else {"s": "2", "t": "t", "m": "m"}[text.partition("&")[2][0]]]
+    chosen = {
+        "": "true",
+        "group_by=tag": "true",
+        "status=2xx": "status_code = 200",
+        "tag=red": "'red' = ANY(tags)",
+        "model=model-a&endpoint=chat": "model = 'model-a' AND endpoint = 'chat'",
+    }[text.partition("&")[2]]
     expected = query(module_database_url, f"SELECT id FROM requests WHERE {chosen} ORDER BY request_time DESC, id DESC")
     pages = list(list_pages(ask, read_requests, text, Viewer(USERS[0], admin=True)))
     assert [row["id"] for page in pages for row in page["requests"]] == [row["id"] for row in expected]

@@ -67,6 +67,7 @@ BAD = {
     "provider": ["", "a\0b", "x" * 513],
     "tag": ["", "\0"],
     "colour": ["red"],
+    "cache_scope": ["user:1"],
     "offset": ["10"],
 }
 
@@ -87,6 +88,7 @@ def test_bad_values_are_named(name, value):
         ({"bucket": "day", "group_by": "week"}, "group_by"),
         ({"detail": "classes", "status": "200"}, "status"),
         ({"detail": "classes", "group_by": "endpoint"}, "group_by"),
+        ({"detail": "classes", "group_by": "model,cache_scope"}, "group_by"),
     ],
 )
 def test_what_does_not_go_together(given, blamed):

@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import Select, text
 from sqlalchemy.dialects import postgresql
 
+from app.analytics.cache_reports import measure_cache, select_scopes
 from app.analytics.detail_reports import select_classes, select_optimizations
 from app.analytics.fact_reports import select_oldest, select_rolled_count
 from app.analytics.group_reports import select_groups
-from app.analytics.report_query import BUCKETS, GROUPS
+from app.analytics.namespace_reports import select_namespaces
+from app.analytics.report_query import BUCKETS, GROUPS, LEDGER_LACKS
 from app.analytics.report_times import Span
 from app.analytics.reports import measure_costs, measure_savings, measure_usage
 from app.analytics.request_reports import select_requests, select_total
@@ -23,7 +25,8 @@ from tests.analytics.report_samples import END, START, build_query, insert_calls
 FILTERS = ["", "provider=a&model=b&status=4xx&endpoint=chat&cache_status=hit", "tag=t", f"user_id={UUID(int=1)}"]
 EDGE = "start=2026-03-01T00:30:00Z&end=2026-03-03T10:20:30Z"
 SHAPES = ["", "bucket=day", *(f"group_by={name}" for name in (*GROUPS, *BUCKETS)), f"group_by={','.join(GROUPS)},hour"]
-LEDGER = [shape for shape in SHAPES if not {"endpoint", "cache_status", "status"} & set(shape[9:].split(","))]
+LEDGER = [shape for shape in SHAPES if not set(LEDGER_LACKS) & set(shape[9:].split(","))]
+ONLY_CALLS = {"tag", "cache_scope"}
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +48,10 @@ def explain(module_database_url):
 def test_sums(explain, shape, condition, span):
     """Each report has a plan for every group, filter and kind of range; single calls are read only where they must."""
     query = build_query("&".join(filter(None, [shape, condition, span])))
-    for measure in (measure_usage, measure_costs, measure_savings):
+    for measure in (measure_usage, measure_costs, measure_savings, measure_cache):
         plan = explain(select_groups(query, measure))
         assert ("usage_hourly" in plan) is (query.tag is None)
-        assert (" requests" in plan) is bool(span or query.tag or "tag" in query.groups)
+        assert (" requests" in plan) is bool(span or query.tag or ONLY_CALLS & set(query.groups))
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:])
@@ -107,6 +110,14 @@ def test_what_is_kept(explain, condition):
     span = Span(START, END)
     explain(select_oldest(span))
     explain(select_rolled_count(build_query(condition), [span, Span(END, END + timedelta(hours=1))]))
+
+
+@pytest.mark.parametrize("condition", [*FILTERS, EDGE])
+def test_what_the_caches_hold(explain, condition):
+    """So do those for the entries and for the namespaces."""
+    query = build_query(condition)
+    explain(select_scopes(query))
+    explain(select_namespaces(query))
 
 
 def test_days_outside_of_the_range_are_not_read(explain, module_database_url):

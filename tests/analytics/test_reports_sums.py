@@ -53,6 +53,8 @@ GROUPS = {
     "tag": ["tag"],
     "week,tag,provider": ["date_trunc('week', request_time, 'UTC')", "tag", "provider"],
     "month": ["date_trunc('month', request_time, 'UTC')"],
+    "cache_scope": ["cache_scope"],
+    "day,cache_scope,tag": ["date_trunc('day', request_time, 'UTC')", "cache_scope", "tag"],
 }
 instants = st.timedeltas(min_value=timedelta(hours=-2), max_value=timedelta(days=DAYS, hours=2)).map(
     lambda d: START + d
@@ -242,5 +244,9 @@ def test_what_is_past_its_retention(database_url):
         late = between(START + timedelta(minutes=30), END)
         first_hour = ask(read_usage, between(START, START + timedelta(hours=1)))["total_requests"]
         assert ask(read_usage, late)["calls_not_kept"] == first_hour > 0
-        assert ask(read_usage, "group_by=tag")["calls_not_kept"] == 1000 - kept
+        for groups in ("tag", "cache_scope", "cache_scope,tag"):
+            split = ask(read_usage, f"group_by={groups}")
+            assert split["calls_not_kept"] == 1000 - kept
+            assert split["total_requests"] == 1000
+        assert sum(row["total_requests"] for row in ask(read_usage, "group_by=cache_scope")["usage"]) == kept
         assert ask(read_usage, between(START, END - timedelta(minutes=30)))["calls_not_kept"] == 0

@@ -1,12 +1,14 @@
 """What makes two calls the same."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cache.key import build_key
+from app.cache.key import IGNORED_FIELDS, build_key
+from app.wire.digest import hash_parts
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 JSON = st.recursive(
@@ -90,3 +92,49 @@ def test_what_has_no_canonical_form(body):
 def test_a_key_is_32_bytes():
     """A key is a SHA-256."""
     assert len(key({})) == 32
+
+
+@given(OBJECTS, st.data())
+def test_every_field_counts(body, data):
+    """A field that is left out or has another value makes another call, unless it says how the answer is sent."""
+    body = {**body, "stream": True, "stream_options": {}}
+    field = data.draw(st.sampled_from(sorted(body)))
+    value = data.draw(JSON)
+    without = {name: given for name, given in body.items() if name != field}
+    changed = {**body, field: value}
+    if field in IGNORED_FIELDS:
+        assert key(body) == key(without) == key(changed)
+    else:
+        assert key(body) != key(without)
+        same = json.dumps(value, sort_keys=True) == json.dumps(body[field], sort_keys=True)
+        assert (key(body) == key(changed)) is same
+
+
+PARTS = st.lists(st.binary(max_size=9), max_size=5)
+
+
+@given(PARTS, PARTS)
+def test_lists_do_not_run_into_each_other(left, right):
+    """Two lists of parts have the same hash only if they are the same list."""
+    assert (hash_parts(left) == hash_parts(right)) is (left == right)
+
+
+@given(st.binary(min_size=1, max_size=20), st.lists(st.integers(0, 20), max_size=4), st.lists(st.integers(0, 20)))
+def test_cuts_count(whole, some, others):
+    """The same bytes cut at other places are other parts, however many of them are empty."""
+    left, right = (cut(whole, places) for places in (some, others))
+    assert b"".join(left) == b"".join(right) == whole
+    assert (hash_parts(left) == hash_parts(right)) is (left == right)
+
+
+def cut(whole, places):
+    bounds = [0, *sorted(min(place, len(whole)) for place in places), len(whole)]
+    return [whole[start:end] for start, end in pairwise(bounds)]
+
+
+def test_a_part_may_look_like_a_length():
+    """A part that is written like the length before another one is still a part."""
+    length = (1).to_bytes(8, "big")
+    hashes = {hash_parts(parts) for parts in ([length, b"a"], [length + b"a"], [b"", length, b"a"], [b"a"], [], [b""])}
+    assert len(hashes) == 6
+    assert {len(value) for value in hashes} == {32}

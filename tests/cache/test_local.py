@@ -63,3 +63,25 @@ def test_expiry():
     time.sleep(0.03)
     assert cache.find(b"a") is None
     assert cache.size_bytes == 0
+
+
+def test_clearing():
+    """Clearing forgets what it takes and gives its room back; the others stay, in their order."""
+    cache = LocalCache(ROOM)
+    put(cache, "a", "b", "c")
+    cache.clear(lambda entry: entry.key in {b"a", b"c", b"x"})
+    assert (len(cache), cache.size_bytes) == (1, OVERHEAD_BYTES + 100)
+    assert names(cache) == "b"
+    put(cache, "d", "e")
+    put(cache, "f")
+    assert names(cache) == "def"
+
+
+def test_clearing_all_and_nothing():
+    """A clearing may take everything or nothing."""
+    cache = LocalCache(ROOM)
+    put(cache, "a", "b")
+    cache.clear(lambda entry: False)
+    assert names(cache) == "ab"
+    cache.clear(lambda entry: True)
+    assert (names(cache), cache.size_bytes) == ("", 0)

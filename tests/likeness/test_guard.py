@@ -1,0 +1,80 @@
+"""What may not differ between two questions."""
+
+import pytest
+
+from app.likeness.guard import find_refusal
+from app.likeness.question import read_question
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        ("Can I take 5 mg?", "Can I take 50 mg?", "number"),
+        ("Can I take 5 mg?", "Can I take 5 g?", "number"),
+        ("Can I take 5 mg?", "Can I take mg?", "number"),
+        ("Can I retire at sixty?", "Can I retire at sixty five?", "number"),
+        ("What happened in 1914?", "What happened in 1941?", "number"),
+        ("Who won World War I?", "Who won World War II?", "number"),
+        ("The first step of baking", "The second step of baking", "number"),
+        ("Is the shop open at 7am?", "Is the shop open at 7pm?", "number"),
+        ("Is iPhone 6s good?", "Is iPhone 7s good?", "number"),
+        ("Is it safe?", "Is it not safe?", "negation"),
+        ("Which plans include calls?", "Which plans don't include calls?", "negation"),
+        ("coffee with milk", "coffee without milk", "negation"),
+        ("How do I enable cookies?", "How do I disable cookies?", "opposite"),
+        ("Is it legal to fish?", "Is it illegal to fish?", "opposite"),
+        ("Is my ticket refundable?", "Is my ticket nonrefundable?", "opposite"),
+        ("How do I opt in to the scheme?", "How do I opt out of the scheme?", "opposite"),
+        ("How do I turn it on?", "How do I turn it off?", "opposite"),
+        ("What to do before surgery", "What to do after surgery", "opposite"),
+        ("Which country has the most people?", "Which country has the least people?", "opposite"),
+        ("flights from London to Paris", "flights from Paris to London", "opposite"),
+        ("What is the capital of France?", "What is the capital of Germany?", "class"),
+        ("What does the red light mean?", "What does the blue light mean?", "class"),
+        ("Is the shop open on Monday?", "Is the shop open on Tuesday?", "class"),
+        ("How do I say hello in French", "How do I say hello in Spanish", "class"),
+        ("What does 'gato' mean?", "What does 'perro' mean?", "quote"),
+        ("How old is Ada Lovelace?", "How old is Alan Turing?", "name"),
+        ("What is Kafka?", "What is Zookeeper?", "name"),
+        ("How do I learn about Kafka?", "How do I learn about Zookeeper?", "name"),
+        ("Delete all messages", "Delete messages", "scope"),
+        ("Who was the last emperor?", "Who was the emperor?", "scope"),
+        ("Only adults", "Adults", "scope"),
+        ("When did he die?", "Where did he die?", "question_word"),
+        ("How many eggs?", "Why eggs?", "question_word"),
+        ("How long is the Nile?", "How old is the Nile?", "question_word"),
+        ("Is he rich?", "Is she rich?", "opposite"),
+        ("What is his name?", "What is the name?", "person"),
+        ("Is Python faster than Java?", "Is Java faster than Python?", "order"),
+        ("Is a cat bigger than a rat", "Is a rat bigger than a cat", "order"),
+        ("東京はどこ", "京都はどこ", "unreadable"),
+        ("Где Москва", "What is Moscow", "unreadable"),
+    ],
+)
+def test_refusals(one, other, reason):
+    """Each pair differs in one thing that makes it another question, whichever of the two is asked."""
+    a, b = read_question(one), read_question(other)
+    assert find_refusal(a, b) == reason
+    assert find_refusal(b, a) == reason
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the capital of France?", "What's the capital city of France?"),
+        ("Can I take 5mg?", "Is it OK to take five milligrams?"),
+        ("How do I renew a passport?", "How can a passport be renewed?"),
+        ("Who is the president of India?", "Who is the Indian president?"),
+        ("What is the U.S. population?", "What is the population of the United States?"),
+        ("Why don't cats swim?", "Why do cats not swim?"),
+        ("How Do I Learn Python", "How do I learn Python"),
+        ("東京はどこ", "東京はどこ"),
+        ("", ""),
+        ("How do I get a table in the evening, at 8?", "At 8 in the evening, how do I get a table?"),
+    ],
+)
+def test_lets_pass(one, other):
+    """What only says the same differently is not refused."""
+    a, b = read_question(one), read_question(other)
+    assert find_refusal(a, b) is None
+    assert find_refusal(b, a) is None

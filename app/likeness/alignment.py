@@ -1,4 +1,4 @@
-"""Lays the tokens of two questions beside each other: which have a partner in the other, how near, and in which order."""
+"""Lays the tokens of two questions beside each other: which have a partner, how near, and in which order."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from app.likeness.model_files import Vector
 
 NAMES = (
-    "token_worst", "token_second_worst", "token_third_worst", "token_mean_least", "token_mean_most", "token_weighted_least",
-    "token_weighted_most", "token_lonely_least", "token_lonely_most", "token_new_worst", "token_new_mean", "token_new_count",
-    "token_shared_worst", "token_shared_mean", "token_turned", "token_count",
+    "token_worst", "token_second_worst", "token_third_worst", "token_mean_least", "token_mean_most",
+    "token_weighted_least", "token_weighted_most", "token_lonely_least", "token_lonely_most", "token_new_worst",
+    "token_new_mean", "token_new_count", "token_shared_worst", "token_shared_mean", "token_turned", "token_count",
 )  # fmt: skip
 # Below this nearness a token has no partner.
 LONELY = 0.55
@@ -34,7 +34,7 @@ def align(a: Tokens, b: Tokens) -> "list[float]":
         return [0.0] * len(NAMES)
     near = a.vectors @ b.vectors.T
     best_a, best_b = near.max(axis=1), near.max(axis=0)
-    worst = np.sort(np.concatenate([best_a, best_b]))[:3].tolist() + [1.0, 1.0]
+    worst = [*np.sort(np.concatenate([best_a, best_b]))[:3].tolist(), 1.0]
     ids_a, ids_b = np.array(a.ids), np.array(b.ids)
     new_a, new_b = ~np.isin(ids_a, ids_b), ~np.isin(ids_b, ids_a)
     new = np.concatenate([best_a[new_a], best_b[new_b]])

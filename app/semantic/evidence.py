@@ -38,16 +38,7 @@ def bound_share(checked: int, wrong: int, confidence: float) -> float:
     One-sided and exact (Clopper & Pearson 1934): the share p at which `wrong` or fewer would be found with a
     probability of 1 - confidence. Without checks that is 1.
     """
-    if wrong >= checked:
-        return 1.0
-    low, high = wrong / checked, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if _at_most(wrong, checked, middle) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return high
+    return 1.0 if wrong >= checked else _find_share(wrong, checked, 1 - confidence)
 
 
 def judge_standing(tier: int, evidence: Evidence, rules: SemanticConfig) -> Standing:
@@ -71,14 +62,27 @@ def is_disproven(checked: int, wrong: int, rules: SemanticConfig) -> bool:
     return bound_from_below(checked, wrong, rules.confidence) > rules.error_budget
 
 
+@lru_cache(maxsize=4096)
 def bound_from_below(checked: int, wrong: int, confidence: float) -> float:
     """Return the smallest share of wrong answers that the checks do not rule out."""
-    return 1 - bound_share(checked, checked - wrong, confidence) if wrong else 0.0
+    return _find_share(wrong - 1, checked, confidence) if wrong else 0.0
 
 
 def choose_share(evidence: Evidence, rules: SemanticConfig) -> float:
     """Return the share of served answers to check: more of them where something was found wrong lately."""
     return max(rules.check_share, ALERT_SHARE if any(evidence.wrong) else 0.0)
+
+
+def _find_share(wrong: int, checked: int, probability: float) -> float:
+    """Return the share at which `wrong` or fewer of `checked` are found with `probability`; more is found less often."""
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if _at_most(wrong, checked, middle) > probability:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _at_most(wrong: int, checked: int, share: float) -> float:

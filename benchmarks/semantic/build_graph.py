@@ -1,8 +1,8 @@
 """Builds the two shipped graphs: the embedder and, when there are weights for it, the second reader.
 
 Needs `onnx` (no dependency of the project) and the package that brings the weights. The embedder's graph holds no
-weights: its tensors point into the packaged file, whose hash the loader checks first. It keeps the weights in int8 through
-the matrix products, where the packaged graph turns them into float32, and takes half the time for it.
+weights: its tensors point into the packaged file, whose hash the loader checks first. It keeps the weights in int8
+through the matrix products, where the packaged graph turns them into float32, and takes half the time for it.
 
     python -m benchmarks.semantic.build_graph
 """

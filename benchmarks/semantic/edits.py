@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.likeness.classes import MEMBERS
-from app.likeness.question import stem
 from app.likeness.words import FILLERS, OPPOSITES, QUESTION_WORDS, SYNONYMS
+from benchmarks.semantic.corpus import Corpus
 from benchmarks.semantic.phrasings import DATA, Pair, choose, fill
 
 Edit = Callable[[str, random.Random], str | None]
@@ -35,7 +35,7 @@ def keep_meaning(text: str, rng: random.Random) -> str | None:
     return rng.choice((dress, reframe, reframe, reword, misspell, front, contract, number, reword, refill))(text, rng)
 
 
-def change_meaning(text: str, rng: random.Random, corpus: "Corpus") -> str | None:
+def change_meaning(text: str, rng: random.Random, corpus: Corpus) -> str | None:
     """Ask something else with nearly the same words."""
     edits: tuple[Edit, ...] = (
         negate, oppose, oppose, change_number, change_member, corpus.replace, corpus.replace, corpus.replace, modify,
@@ -108,24 +108,16 @@ def misspell(text: str, rng: random.Random) -> str | None:
     return " ".join(words)
 
 
-def front(text: str, rng: random.Random) -> str | None:
+_NEEDS_MORE = {"is", "are", "go", "come", "get", "and", "or", "up", "top", "take"}
+
+
+def front(text: str, _rng: random.Random) -> str | None:
     """Bring the last phrase to the front."""
     body = text.rstrip("?. ")
     found = re.search(
         r"^(.{12,}) ((?:in|on|at|for|from|with|after|before|during) (?:my |the |a |an )?[\w-]+(?: [\w-]+)?)$", body
     )
-    if found is None or found[1].split()[-1].lower() in (
-        "is",
-        "are",
-        "go",
-        "come",
-        "get",
-        "and",
-        "or",
-        "up",
-        "top",
-        "take",
-    ):
+    if found is None or found[1].split()[-1].lower() in _NEEDS_MORE:
         return None
     start, phrase = found[1], found[2]
     return f"{phrase[:1].upper()}{phrase[1:]}, {start[:1].lower()}{start[1:]}?"
@@ -239,10 +231,8 @@ def ask_other(text: str, rng: random.Random) -> str | None:
 
 def swap(text: str, rng: random.Random) -> str | None:
     """Let two things change places around a word that tells them apart."""
-    found = re.search(
-        r"\b((?:my |the |a )?[\w-]+) (from|to|than|into|before|after|with|for|of|by|over|against) ((?:my |the |a )?[\w-]+)\b",
-        text,
-    )
+    thing = r"((?:my |the |a )?[\w-]+)"
+    found = re.search(rf"\b{thing} (from|to|than|into|before|after|with|for|of|by|over|against) {thing}\b", text)
     if found is None or found[1].lower() == found[3].lower() or rng.random() < 0.1:
         return None
     if found[1].split()[-1].lower() in FILLERS | QUESTION_WORDS | {"is", "are", "i", "have", "want", "how"}:
@@ -273,68 +263,9 @@ def _replace_word(text: str, rng: random.Random, find: Callable[[str], list[str]
     return "".join(parts)
 
 
-class Corpus:
-    """Words that stood between the same two neighbours somewhere: what can take each other's place."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self._between: dict[tuple[str, str], set[str]] = {}
-        for text in texts:
-            words = ["", *re.findall(r"[a-z0-9'-]+", text.lower()), ""]
-            for before, word, after in zip(words, words[1:], words[2:], strict=False):
-                if len(word) > 2 and word not in FILLERS:
-                    self._between.setdefault((before, after), set()).add(word)
-
-    def replace(self, text: str, rng: random.Random) -> str | None:
-        """Put another word in the place of one that carries meaning."""
-        words = text.split()
-        plain = ["", *(w.lower().strip("?.,!") for w in words), ""]
-        places: list[tuple[int, list[str]]] = []
-        for at, word in enumerate(plain[1:-1]):
-            if len(word) > 3 and word not in QUESTION_WORDS and word not in FILLERS:
-                others = [o for o in self._between.get((plain[at], plain[at + 2]), ()) if _differs(word, o)]
-                if others:
-                    places.append((at, sorted(others)))
-        if not places:
-            return None
-        at, others = rng.choice(places)
-        words[at] = words[at].lower().replace(plain[at + 1], rng.choice(others))
-        return " ".join(words)
-
-
-_WEAK = {
-    "does",
-    "will",
-    "would",
-    "could",
-    "should",
-    "have",
-    "has",
-    "had",
-    "been",
-    "with",
-    "from",
-    "that",
-    "this",
-    "these",
-    "those",
-    "them",
-    "they",
-    "just",
-    "also",
-    "get",
-    "got",
-}
-
-
-def _differs(word: str, other: str) -> bool:
-    if len(other) < 4 or other in _WEAK or word in _WEAK or other in SAME_WORDS.get(word, ()):
-        return False
-    return stem(word)[:4] != stem(other)[:4]
-
-
 def pair_edits(texts: list[str], rng: random.Random, times: int) -> Iterator[Pair]:
     """Yield pairs of a text and an edit of it; on both sides something that changes nothing may be done as well."""
-    corpus = Corpus(texts)
+    corpus = Corpus(texts, SAME_WORDS)
     for text in texts:
         for _ in range(times):
             same = keep_meaning(text, rng)

@@ -116,7 +116,7 @@ def test_an_administrator_clears_anything(shared_gateway, admin, own, other):
     keep(shared_gateway, other, text)
     assert admin.post("/v1/cache/clear").json()["cleared"] >= 2
     assert (status(own, text), status(other, text)) == ("miss", "miss")
-    entries = admin.get("/admin/audit", params={"limit": "5"}).json()["entries"]
+    entries = admin.get("/admin/audit", params={"limit": "5"}).json()["audit"]
     assert entries[0]["action"] == "cache.clear"
 
 

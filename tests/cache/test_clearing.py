@@ -1,5 +1,6 @@
 """What a clearing takes, in memory; and that Postgres takes the same."""
 
+import asyncio
 from uuid import UUID
 
 import msgspec
@@ -53,9 +54,8 @@ def test_what_fits(what, takes, takes_bare):
 
 
 @pytest.fixture(scope="module")
-def stored(module_database_url, anyio_backend):
+def stored(module_database_url):
     """A database with both entries in it."""
-    import asyncio
 
     async def fill():
         cache = ExactCache(module_database_url, 2**20)

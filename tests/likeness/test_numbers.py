@@ -12,8 +12,10 @@ from app.likeness.numbers import list_amounts, read_numbers
         ("twenty one hundred", "2100"), ("one hundred one", "101"), ("two thousand and five", "2005"),
         ("ninety nine bottles", "99 bottles"), ("nineteen eighty four", "19 84"), ("a second", "a second"),
         ("second", "second"), ("the third", "the 3rd"), ("3rd", "3rd"), ("mp3", "mp3"), ("v2.0", "v2.0"), ("4k", "4k"),
-        ("1.10", "1.10"), ("no one", "no one"), ("one of us", "one of us"), ("one week", "1 week"), ("50 %", "50 percent"),
-        ("hundred", "hundred"), ("two dozen", "24"), ("half", "0.5"), ("and five", "and 5"), ("three and four", "3 and 4"),
+        ("1.10", "1.10"), ("no one", "no one"), ("one of us", "one of us"),
+        ("one week", "1 week"), ("50 %", "50 percent"),
+        ("hundred", "hundred"), ("two dozen", "24"), ("half", "0.5"), ("and five", "and 5"),
+        ("three and four", "3 and 4"),
     ],
 )  # fmt: skip
 def test_numbers(words, read):

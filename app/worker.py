@@ -15,7 +15,7 @@ from app.cache.store import turn_slots
 from app.catalog.price_update import run_price_update
 from app.catalog.store import load_config
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
-from app.semantic.tasks import BUILD_OPTIONS, build_indexes, tend_questions
+from app.semantic.index_store import BUILD_OPTIONS, build_indexes, tend_questions
 from app.settings import Settings, get_database_url, get_secret_key
 
 logger = logging.getLogger("relaycore.worker")

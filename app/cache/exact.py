@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
@@ -77,7 +76,7 @@ class ExactCache:
         look = 0
         while True:
             wait = LOOK_AGAIN_SECONDS[min(look, len(LOOK_AGAIN_SECONDS) - 1)]
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the queries
+            await asyncio.sleep(wait)
             look += 1
             found = await self.find(key, lease=True)
             if found.entry is not None or found.leads:

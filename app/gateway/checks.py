@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Coroutine
+from secrets import SystemRandom
 
 import msgspec
 
@@ -18,6 +18,8 @@ from app.semantic.types import Decision, Evidence, Verdict
 from app.wire.caching import SemanticConfig
 
 logger = logging.getLogger("relaycore.semantic")
+
+_CHANCE = SystemRandom()
 
 MAX_CHECKS = 16
 """How many checks are under way at a time; answers that come meanwhile are not checked."""
@@ -60,7 +62,7 @@ class Checks:
         """Write down that an answer was served, and have a sample of them checked."""
         self._semantic.log.note(shadow.decision)
         share = choose_share(shadow.evidence, shadow.rules)
-        if self.ask is not None and random.random() < share:  # noqa: S311 - a sample, not a secret
+        if self.ask is not None and _CHANCE.random() < share:
             self._start(self._check_served(shadow, call, endpoint, self.ask))
 
     def _start(self, work: Coroutine[None, None, None], otherwise: Decision | None = None) -> None:

@@ -34,7 +34,15 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
     note_key(key, policy, exchange)
     leads = await answer_from_cache(key, policy, call, endpoint, exchange, parts) if policy.reads else True
     if leads is not None:
-        await lead(key, policy, call, chosen, exchange, parts, leads=leads)
+        keeper = Keeper(
+            key=key,
+            policy=policy,
+            call=call,
+            endpoint=endpoint,
+            parts=parts,
+            flight=parts.flights.open(key, streamed=call.streamed),
+        )
+        await lead(keeper, chosen, exchange, leads=leads)
 
 
 def refuse_others(policy: CachePolicy) -> None:
@@ -50,9 +58,8 @@ def refuse_others(policy: CachePolicy) -> None:
 
 def build_call_key(call: Call, endpoint: Endpoint, chosen: Plan, policy: CachePolicy) -> bytes:
     """Return the cache key of a call; a caller's own provider credential is part of whose answer it is."""
-    assert policy.scope is not None  # noqa: S101 - an active policy has one
     try:
-        return build_key(policy.scope.label.encode(), chosen.name, endpoint.name, list_key_headers(call), call.body)
+        return build_key(policy.label.encode(), chosen.name, endpoint.name, list_key_headers(call), call.body)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise BadRequestError("The body is not valid JSON: it has text or numbers that cannot be read.") from error
 
@@ -67,21 +74,16 @@ def list_key_headers(call: Call) -> tuple[bytes, ...]:
 def note_key(key: bytes, policy: CachePolicy, exchange: Exchange) -> None:
     """Note what the answer is kept under, for the client and the record."""
     exchange.trace.row.cache_key = key
-    exchange.trace.row.cache_scope = policy.scope.label if policy.scope is not None else None
+    exchange.trace.row.cache_scope = policy.label
     exchange.headers.append((b"x-aihub-cache-key", key.hex().encode()))
 
 
-async def lead(
-    key: bytes, policy: CachePolicy, call: Call, chosen: Plan, exchange: Exchange, parts: Parts, *, leads: bool
-) -> None:
+async def lead(keeper: Keeper, chosen: Plan, exchange: Exchange, *, leads: bool) -> None:
     """Make the call for everybody who asks the same meanwhile, and keep its answer.
 
     `leads` False: another process makes it, and its answer will do. A similar answer may do as well.
     """
-    endpoint = call.route.endpoint
-    assert endpoint is not None  # noqa: S101 - only endpoints that we read are cached
-    flight = parts.flights.open(key, streamed=call.streamed)
-    keeper = Keeper(key=key, policy=policy, call=call, endpoint=endpoint, parts=parts, flight=flight)
+    key, policy, call, parts = keeper.key, keeper.policy, keeper.call, keeper.parts
     try:
         if leads and policy.leases:
             parts.cache.lead(key)
@@ -94,9 +96,9 @@ async def lead(
             if answered:
                 return
         refuse_others(policy)
-        await forward(call, endpoint, chosen, exchange, parts, keeper)
+        await forward(call, keeper.endpoint, chosen, exchange, parts, keeper)
         if shadow is not None:
-            parts.checks.compare_kept(shadow, keeper.entry, endpoint)
+            parts.checks.compare_kept(shadow, keeper.entry, keeper.endpoint)
     finally:
         keeper.land(None)
         parts.cache.give_up(key)

@@ -27,6 +27,11 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return self.scope is not None and (self.reads or self.ttl_seconds > 0)
 
     @property
+    def label(self) -> str:
+        """What the answer is kept under, of an active policy."""
+        return self.scope.label if self.scope is not None else ""
+
+    @property
     def leases(self) -> bool:
         """Whether other processes may wait for the answer to the call."""
         return self.reads and self.ttl_seconds > 0 and not self.only

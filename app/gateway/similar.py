@@ -9,7 +9,7 @@ from app.gateway.parts import Parts
 from app.gateway.policy import CachePolicy
 from app.gateway.replay import replay
 from app.gateway.sharing import Keeper
-from app.semantic.asking import Unlike, build_identity, read_asking
+from app.semantic.asking import UnlikeError, build_identity, read_asking
 from app.semantic.lookup import Similar, Wanted
 from app.semantic.rules import narrow_rules
 from app.semantic.types import Decision
@@ -28,7 +28,7 @@ def find_wanted(
         return None
     try:
         asking = read_asking(endpoint.name, call.body, rules, asked_for=call.options.semantic is True)
-    except Unlike:
+    except UnlikeError:
         return None
     return Wanted(
         question=asking.question,

@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from app.likeness.classes import SOFT_SCOPE
+from app.likeness.order import measure_order
 from app.likeness.question import Question, stem
 from app.likeness.words import FILLERS, PRESENT_BE
 
@@ -14,12 +15,15 @@ NAMES = (
     "unmatched_alike", "substituted", "shared_pairs", "longest_run", "moved", "same_start", "same_end",
     "shared_trigrams", "shorter", "longer", "length_ratio", "asks_same", "asks_open", "names", "amounts",
     "soft_scope", "little_words", "edit_place", "first_content", "last_content", "unmatched_length", "negations",
+    "displaced", "displaced_names", "pieces", "swaps", "replaced", "led", "neighbours", "kept_order", "word_count",
 )  # fmt: skip
 _SKIPPED = FILLERS | PRESENT_BE
 
 
 def measure(a: Question, b: Question) -> list[float]:
     """Return the numbers in the order of NAMES. They are the same whichever question comes first."""
+    if b.content < a.content:
+        a, b = b, a
     words_a, words_b = list(map(_stem, a.content)), list(map(_stem, b.content))
     left, right = list_unmatched(words_a, words_b)
     least, most = sorted((len(left), len(right)))
@@ -55,6 +59,7 @@ def measure(a: Question, b: Question) -> list[float]:
         float(words_a[-1:] == words_b[-1:]),
         sum(map(len, left + right)),
         a.negations + b.negations,
+        *measure_order(a, b, words_a, words_b),
     ]
 
 

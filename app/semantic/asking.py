@@ -34,17 +34,17 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     rest: bytes
 
 
-class Unlike(Exception):  # noqa: N818 - it is an answer, not an error
+class UnlikeError(Exception):
     """Why a call is never answered like another: a short word for it."""
 
 
 def read_asking(endpoint: str, body: bytes, rules: SemanticConfig, *, asked_for: bool) -> Asking:
-    """Return what a call asks; raises Unlike. `body` is known to be a JSON object that can be read.
+    """Return what a call asks; raises UnlikeError. `body` is known to be a JSON object that can be read.
 
     `asked_for`: the call's own header wants similar answers, so it need not name a temperature as well.
     """
     if endpoint not in ENDPOINTS:
-        raise Unlike("endpoint")
+        raise UnlikeError("endpoint")
     document = cast(Fields, _decode(body))
     _check_parameters(document, rules, asked_for=asked_for)
     for field in IGNORED_FIELDS:
@@ -62,19 +62,19 @@ def build_identity(scope: str, provider: str, endpoint: str, headers: tuple[byte
 
 def _check_parameters(document: Fields, rules: SemanticConfig, *, asked_for: bool) -> None:
     if not rules.allow_tools and any(document.get(name) for name in _TOOL_FIELDS):
-        raise Unlike("tools")
+        raise UnlikeError("tools")
     if any(document.get(name) is not None for name in _STATE_FIELDS):
-        raise Unlike("stored_state")
+        raise UnlikeError("stored_state")
     if any(document.get(name) not in (None, False) for name in _PARTICULAR_FIELDS):
-        raise Unlike("particular_parameters")
+        raise UnlikeError("particular_parameters")
     if not rules.allow_n and any(document.get(name) not in (None, 1) for name in ("n", "best_of")):
-        raise Unlike("several_answers")
+        raise UnlikeError("several_answers")
     temperature = document.get("temperature")
     if temperature is None and asked_for:
         return
     warmth = temperature if isinstance(temperature, (int, Decimal)) else DEFAULT_TEMPERATURE
     if warmth > Decimal(str(rules.max_temperature)):
-        raise Unlike("temperature")
+        raise UnlikeError("temperature")
 
 
 def _find_question(document: Fields, endpoint: str, rules: SemanticConfig) -> tuple[Fields, str]:
@@ -85,7 +85,7 @@ def _find_question(document: Fields, endpoint: str, rules: SemanticConfig) -> tu
         return _check_text(document, place)
     turns = _list_objects(said)
     if not turns or turns[-1].get("role") != "user":
-        raise Unlike("no_question")
+        raise UnlikeError("no_question")
     _check_turns(turns, rules)
     return _find_in_turn(turns[-1], rules)
 
@@ -94,9 +94,9 @@ def _check_turns(turns: list[Fields], rules: SemanticConfig) -> None:
     users = sum(turn.get("role") == "user" for turn in turns)
     others = [turn for turn in turns if turn.get("role") not in _INSTRUCTIONS | {"user"}]
     if not rules.allow_tools and any(_uses_tools(turn) for turn in turns):
-        raise Unlike("tools")
+        raise UnlikeError("tools")
     if users > rules.max_turns or (others and rules.max_turns == 1):
-        raise Unlike("turns")
+        raise UnlikeError("turns")
 
 
 def _uses_tools(turn: Fields) -> bool:
@@ -117,16 +117,16 @@ def _find_in_turn(turn: Fields, rules: SemanticConfig) -> tuple[Fields, str]:
     texts = [part for part in parts if part.get("type") in _TEXTS]
     others = {part.get("type") for part in parts} - _TEXTS
     if others and not (rules.allow_images and others <= _PICTURES):
-        raise Unlike("images" if others <= _PICTURES else "parts")
+        raise UnlikeError("images" if others <= _PICTURES else "parts")
     if len(texts) != 1:
-        raise Unlike("several_texts")
+        raise UnlikeError("several_texts")
     return _check_text(texts[0], "text")
 
 
 def _check_text(holder: Fields, key: str) -> tuple[Fields, str]:
     text = holder.get(key)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise Unlike("no_question")
+        raise UnlikeError("no_question")
     return holder, key
 
 
@@ -138,10 +138,10 @@ def _parts(content: object) -> Iterator[Fields]:
 
 
 def _list_objects(value: object) -> list[Fields]:
-    """Return a list of objects; Unlike for anything else."""
+    """Return a list of objects; UnlikeError for anything else."""
     if not isinstance(value, list):
-        raise Unlike("no_question")
+        raise UnlikeError("no_question")
     found = list(_parts(cast(object, value)))
     if len(found) != len(cast(list[object], value)):
-        raise Unlike("no_question")
+        raise UnlikeError("no_question")
     return found

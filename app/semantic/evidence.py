@@ -74,7 +74,7 @@ def choose_share(evidence: Evidence, rules: SemanticConfig) -> float:
 
 
 def _find_share(wrong: int, checked: int, probability: float) -> float:
-    """Return the share at which `wrong` or fewer of `checked` are found with `probability`; more is found less often."""
+    """Return the share at which `wrong` or fewer of `checked` are found with `probability`."""
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2

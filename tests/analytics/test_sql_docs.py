@@ -6,13 +6,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db.tables import ledger, requests, usage_hourly
+from app.db.tables import ledger, requests, semantic_decisions, usage_hourly
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
 EXAMPLES = re.findall(r"^```sql\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("table", [requests, ledger, usage_hourly], ids=str)
+@pytest.mark.parametrize("table", [requests, ledger, usage_hourly, semantic_decisions], ids=str)
 def test_every_column_is_described(table):
     """The section of a stable table names each of its columns, and no other."""
     section = re.findall(rf"^## `{table.name}`.*?\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)[0]

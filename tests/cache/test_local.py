@@ -81,7 +81,7 @@ def test_clearing_all_and_nothing():
     """A clearing may take everything or nothing."""
     cache = LocalCache(ROOM)
     put(cache, "a", "b")
-    cache.clear(lambda entry: False)
+    cache.clear(lambda _: False)
     assert names(cache) == "ab"
-    cache.clear(lambda entry: True)
+    cache.clear(lambda _: True)
     assert (names(cache), cache.size_bytes) == ("", 0)

@@ -32,7 +32,7 @@ YEARS = "It began in {} and ended in {}, and many towns of the region needed dec
         ("It is Paris.", "The capital of France is Paris.", FAR, "same"),
         ("Paris", "London", NEAR, "different"),
         ("It is Paris.", "It is London.", NEAR, "different"),
-        ("ｆｕｌｌ width", "full width", None, "same"),
+        ("\uff46\uff55\uff4c\uff4c width", "full width", None, "same"),
         ("STRASSE", "straße", None, "same"),
         ("Yes.", "Yes, it does.", None, "same"),
         ("Yes, it does.", "No, it doesn't.", NEAR, "different"),
@@ -75,7 +75,7 @@ def test_answers(one, other, similarity, verdict):
 @pytest.mark.parametrize("similarity", [None, FAR, NEAR])
 def test_short_answers_are_judged_by_their_words(similarity):
     """However near a model finds a short answer to another, its words have to be in the other one."""
-    words = "amber basil cedar dill elm fern grape hazel iris juniper kale lotus".split()
+    words = ["amber", "basil", "cedar", "dill", "elm", "fern", "grape", "hazel", "iris", "juniper", "kale", "lotus"]
     assert len(words) == SHORT_WORDS
     half = int(SHORT_WORDS * MIN_OVERLAP)
     strangers = [word[::-1] for word in words]

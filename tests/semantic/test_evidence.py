@@ -8,11 +8,10 @@ from math import comb
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.likeness.judge import PRIOR_CHECKED, PRIOR_WRONG
-from app.semantic import evidence as module
 from app.semantic.evidence import (
     ALERT_SHARE,
     SURE,
@@ -55,7 +54,7 @@ def test_how_many_checks_one_percent_needs(wrong, least):
         (10, 5, 0.95, 0.777559),
         (20, 1, 0.975, 0.248733),
         (100, 0, 0.95, 0.029513),
-        (100, 10, 0.95, 0.163990),
+        (100, 10, 0.95, 0.163718),
         (100, 99, 0.95, 0.999487),
         (100, 100, 0.95, 1.0),
         (459, 0, 0.99, 0.009983),
@@ -68,6 +67,7 @@ def test_known_bounds(checked, wrong, confidence, bound):
     assert bound_share(checked, wrong, confidence) == pytest.approx(bound, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120), st.data(), st.sampled_from(CONFIDENCES))
 def test_the_bound_is_exact(checked, data, confidence):
     """At the bound just as many wrong ones are found as rarely as the confidence says: by exact fractions."""
@@ -91,7 +91,8 @@ def test_coverage(checked, confidence):
         assert probability <= 1 - Fraction(confidence) + Fraction(1, 10**9)
 
 
-@given(st.integers(0, 1500), st.data(), st.sampled_from(CONFIDENCES))
+@settings(deadline=None)
+@given(st.integers(0, 600), st.data(), st.sampled_from(CONFIDENCES))
 def test_the_bound_moves_with_what_was_found(checked, data, confidence):
     """Another wrong one raises the bound, another right one lowers it, and more confidence costs a higher bound."""
     wrong = data.draw(st.integers(0, checked))
@@ -103,6 +104,7 @@ def test_the_bound_moves_with_what_was_found(checked, data, confidence):
     assert bound <= bound_share(checked, wrong, (1 + confidence) / 2)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 150), st.data(), st.sampled_from(CONFIDENCES))
 def test_the_bound_from_below(checked, data, confidence):
     """The lower bound is below what was found, and exact: so many wrong ones are as rare there as confidence says."""
@@ -204,6 +206,7 @@ SUMS = st.integers(0, WINDOW).flatmap(lambda checked: st.tuples(st.just(checked)
 SHARES = st.sampled_from([0.0, 0.001, 0.01, 0.05, 0.2])
 
 
+@settings(deadline=None)
 @given(st.tuples(SUMS, SUMS, SUMS), st.integers(0, 2), SHARES, st.sampled_from(CONFIDENCES))
 def test_nothing_unproven_is_served(sums, tier, budget, confidence):
     """Where nothing is served in advance, what is served is proven: the bound keeps to the budget."""
@@ -214,6 +217,7 @@ def test_nothing_unproven_is_served(sums, tier, budget, confidence):
     assert standing.served is (standing.bound <= budget)
 
 
+@settings(deadline=None)
 @given(st.tuples(SUMS, SUMS, SUMS), st.integers(0, 2), SHARES, st.sampled_from(CONFIDENCES))
 def test_advances(sums, tier, budget, confidence):
     """By default only the same words are served in advance, never after a wrong one and never beyond the budget."""
@@ -225,6 +229,7 @@ def test_advances(sums, tier, budget, confidence):
         assert sums[0][1] == 0
 
 
+@settings(deadline=None)
 @given(st.tuples(SUMS, SUMS, SUMS), st.integers(0, 2), SHARES, st.sampled_from(["nothing", "same_words", "everything"]))
 def test_what_is_disproven_is_never_served(sums, tier, budget, unproven):
     """Whatever is served in advance: not what is known to be wrong more often than it may be."""
@@ -234,6 +239,7 @@ def test_what_is_disproven_is_never_served(sums, tier, budget, unproven):
         assert not standing.served
 
 
+@settings(deadline=None)
 @given(st.tuples(SUMS, SUMS, SUMS), st.integers(0, 2), st.integers(0, 2), st.sampled_from(["nothing", "same_words"]))
 def test_a_wrong_one_never_helps(sums, tier, place, unproven):
     """A check that found a wrong answer never makes anything served that was not."""
@@ -261,37 +267,99 @@ def test_how_many_are_checked(evidence, check_share, share):
 
 
 HITS = 20_000
-CALLS = 40
-"""How many namespaces' worth of numbers one test draws."""
+NAMESPACES = 20
+LIKELY = 2
 
 
 @cache
-def stand(checked, wrong):
-    return judge_standing(2, know((0, 0), (0, 0), (checked, wrong)), RULES).served
+def decide(tier, checked, wrong):
+    """Return whether a namespace serves a tier that has all its checks, and the share of them that it checks then."""
+    evidence = know(*[(0, 0)] * tier, (checked, wrong))
+    return judge_standing(tier, evidence, RULES).served, choose_share(evidence, RULES)
 
 
 class Namespace:
-    """A namespace at work: each hit is served or not, checked or not, and the newest checks are all that is known."""
+    """A namespace at work: all is checked that is not served, a sample of the rest, and the newest checks are known."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, tier=LIKELY):
         self.random = random.Random(seed)
+        self.tier = tier
         self.newest = deque()
-        self.wrong_known = self.served = self.wrong = 0
+        self.found = self.served = self.wrong = 0
 
     @property
     def serves(self):
-        return stand(len(self.newest), self.wrong_known)
+        return decide(self.tier, len(self.newest), self.found)[0]
 
-    def hit(self, share):
-        """Let one similar question come, whose stored answer is wrong with the probability `share`."""
-        wrong = self.random.random() < share
-        if self.serves:
-            self.served += 1
-            self.wrong += wrong
-            known = know((0, 0), (0, 0), (len(self.newest), self.wrong_known))
-            if self.random.random() >= choose_share(known, RULES):
-                return
+    def work(self, hits, share):
+        """Let similar questions come, whose stored answers are wrong with a probability of `share`."""
+        for _ in range(hits):
+            wrong = self.random.random() < share
+            served, sample = decide(self.tier, len(self.newest), self.found)
+            self.served += served
+            self.wrong += served and wrong
+            if not served or self.random.random() < sample:
+                self._learn(wrong)
+        return self
+
+    def _learn(self, wrong):
         self.newest.append(wrong)
-        self.wrong_known += wrong
+        self.found += wrong
         if len(self.newest) > WINDOW:
-            self.wrong_known -= self.newest.popleft()
+            self.found -= self.newest.popleft()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_namespaces_at_work(seed):
+    """Of namespaces with up to five percent of wrong answers, the good ones are served and the bad ones are not.
+
+    Those in between are sometimes served, since no sample tells 1.2 % from 0.8 %; what that adds is little: all served
+    answers together keep to the budget, and none of the namespaces has many more wrong ones than it allows.
+    """
+    shares = random.Random(seed)
+    worked = [
+        (share, Namespace(1000 * seed + number).work(HITS, share))
+        for number in range(NAMESPACES)
+        for share in [shares.uniform(number, number + 1) * 0.05 / NAMESPACES]
+    ]
+    budget = RULES.error_budget
+    assert sum(one.wrong for _, one in worked) <= budget * sum(one.served for _, one in worked)
+    for share, one in worked:
+        assert one.wrong - budget * one.served <= HITS * budget / 4
+        if share <= budget / 2:
+            assert one.served > HITS / 2
+            assert one.wrong <= budget * one.served
+        if share >= 3 * budget:
+            assert one.served == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_namespace_that_turns_bad(seed):
+    """Where most answers were right and suddenly many are wrong, serving them stops after some dozens of wrong ones."""
+    namespace = Namespace(seed).work(5000, 0.002)
+    while not namespace.serves:
+        namespace.work(1, 0.002)
+    before = namespace.wrong
+    served = 0
+    while namespace.serves:
+        namespace.work(1, 0.08)
+        served += 1
+    assert namespace.wrong - before <= 100
+    assert served <= 1500
+    namespace.work(HITS, 0.08)
+    assert namespace.wrong - before <= 120
+    assert not namespace.serves
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_advance_that_was_not_deserved(seed):
+    """Where the same words want different answers after all, the first wrong one that is found ends the advance."""
+    namespace = Namespace(seed, tier=0)
+    assert namespace.serves
+    while namespace.serves:
+        namespace.work(1, 0.05)
+    assert namespace.found == 1
+    assert namespace.wrong <= 1 + 5 / RULES.check_share
+    stopped = namespace.served
+    namespace.work(HITS, 0.05)
+    assert namespace.served == stopped

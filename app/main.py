@@ -1,8 +1,9 @@
 """The composition root of a web process: what RelayCore is made of, and how the parts are put together."""
 
+import asyncio
 import ctypes
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> Litestar:
             "changes": Provide(get_changes, sync_to_thread=False),
             "control": Provide(get_control, sync_to_thread=False),
             "find_rules": Provide(get_rules_finder, sync_to_thread=False),
+            "settle": Provide(get_settling, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         response_class=ControlResponse,
@@ -148,6 +150,16 @@ def get_rules_finder(state: State) -> FindRules:
     """Hand the rules of likeness of any namespace to the routes that tell how it stands."""
     catalog = cast(Parts, state.parts).catalog
     return lambda label: find_label_rules(label, catalog.current.cache)
+
+
+def get_settling(state: State) -> Callable[[], Awaitable[None]]:
+    """Hand a way to have written what the caches write behind to the routes that change it."""
+    parts = cast(Parts, state.parts)
+
+    async def settle() -> None:
+        await asyncio.gather(parts.cache.flush(), parts.semantic.log.flush())
+
+    return settle
 
 
 class Readiness:

@@ -19,6 +19,9 @@ STORE_EVERY_SECONDS = 0.1
 AGAIN_SECONDS = 1.0
 MAX_WAITING_BYTES = 32 * 2**20
 MAX_BATCH = 200
+MAX_GIVEN_UP = 10_000
+"""Leases that are not given up lapse by themselves."""
+
 MAX_BATCH_BYTES = 4 * 2**20
 
 
@@ -50,6 +53,10 @@ class WriteBehind:
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Store what waits now, as far as the database takes it."""
         while (self._waiting or self._given_up) and await self._store_some():
             pass
 
@@ -65,8 +72,9 @@ class WriteBehind:
 
     def give_up(self, key: bytes) -> None:
         """Let others make the call under `key` soon."""
-        self._given_up.add(key)
-        self._something.set()
+        if len(self._given_up) < MAX_GIVEN_UP:
+            self._given_up.add(key)
+            self._something.set()
 
     def clear(self, takes: Callable[[Entry], bool]) -> None:
         """Do not store what `takes` says yes to."""

@@ -53,6 +53,15 @@ class ExactCache:
         await self._reader.close()
         await self._writer.close()
 
+    @property
+    def away(self) -> bool:
+        """Whether Postgres is known not to answer just now."""
+        return self._reader.away
+
+    async def flush(self) -> None:
+        """Store what waits now, as far as the database takes it."""
+        await self._behind.flush()
+
     async def find(self, key: bytes, *, lease: bool = False) -> Found:
         """Return the live entry under `key` from memory or Postgres, or else whether the call is ours to make.
 

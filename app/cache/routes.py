@@ -1,6 +1,8 @@
 """The caches over HTTP: clearing, deleting an entry, and reporting an answer that is wrong. Everybody their own."""
 
-from typing import Annotated, cast
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -18,7 +20,14 @@ from app.db.control import Change, Control
 from app.errors import BadRequestError, ForbiddenError, NotFoundError
 from app.semantic.reports import find_reported, report_wrong
 
+T = TypeVar("T")
+Settle = Callable[[], Awaitable[None]]
+"""Has what this process still writes behind written."""
+
 TAGS = ["Cache"]
+WRITTEN_SECONDS = 0.3
+"""By then every process that is well has written what it had."""
+
 ALL = "all"
 KEY_LENGTH = 64
 NO_ENTRY = "There is no such entry."
@@ -72,6 +81,7 @@ async def clear_cache(
     request: ControlRequest,
     control: NamedDependency[Control],
     actor: NamedDependency[Actor],
+    settle: NamedDependency[Settle],
     data: JSONBody[ClearRequest | None] = None,
 ) -> ClearAnswer:
     """Clear entries of the cache.
@@ -80,16 +90,21 @@ async def clear_cache(
     """
     caller = cast(Asker, request.state.caller)
     what = build_clearing(data or ClearRequest(), caller)
+    await settle()
     return ClearAnswer(cleared=await control.change(actor, lambda change: clear_noted(change, what, caller)))
 
 
 @delete("/v1/cache/{cache_key:str}", tags=TAGS, status_code=204)
 async def delete_entry(
-    request: ControlRequest, control: NamedDependency[Control], actor: NamedDependency[Actor], cache_key: FromPath[str]
+    request: ControlRequest,
+    control: NamedDependency[Control],
+    actor: NamedDependency[Actor],
+    settle: NamedDependency[Settle],
+    cache_key: FromPath[str],
 ) -> None:
     """Delete an entry of the cache by its key, as `X-AIHub-Cache-Key` tells it."""
     caller = cast(Asker, request.state.caller)
-    await control.change(actor, lambda change: delete_noted(change, cache_key, caller))
+    await find_settled(settle, lambda: control.change(actor, lambda change: delete_noted(change, cache_key, caller)))
 
 
 @post("/v1/cache/wrong", tags=TAGS, status_code=200)
@@ -97,6 +112,7 @@ async def report_answer(
     request: ControlRequest,
     control: NamedDependency[Control],
     actor: NamedDependency[Actor],
+    settle: NamedDependency[Settle],
     data: JSONBody[WrongRequest],
 ) -> WrongAnswer:
     """Report that a similar question's answer was wrong.
@@ -104,7 +120,19 @@ async def report_answer(
     The entry is removed, and the report counts against its namespace like a check that found a wrong answer.
     """
     caller = cast(Asker, request.state.caller)
-    return await control.change(actor, lambda change: remove_wrong(change, data.request_id, caller))
+    return await find_settled(
+        settle, lambda: control.change(actor, lambda change: remove_wrong(change, data.request_id, caller))
+    )
+
+
+async def find_settled(settle: Settle, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` does with something that may be a moment old: other processes write behind as well."""
+    await settle()
+    try:
+        return await work()
+    except NotFoundError:
+        await asyncio.sleep(WRITTEN_SECONDS)
+        return await work()
 
 
 def build_clearing(asked: ClearRequest, caller: Asker) -> Clearing:

@@ -1,5 +1,6 @@
 """The tier in Postgres, shared by all processes and kept over restarts."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -9,13 +10,16 @@ import msgspec
 from psycopg.sql import SQL
 
 from app.cache.clearing import Cleared, Clearing
-from app.cache.packing import pack, unpack
+from app.cache.packing import PLAIN, pack, unpack
 from app.cache.types import Entry, Found
 from app.db.connection import Connection
 from app.wire.usage import Usage
 
 WRITER_OPTIONS = "-c synchronous_commit=off"
 """A crash of Postgres may lose the last answers; in return no write waits for its disk."""
+
+LARGE_BYTES = 256 * 1024
+"""What is compressed and decompressed beside the event loop, not on it."""
 
 LEASE_SECONDS = 5.0
 """How long a call may be led without a sign of life from its process."""
@@ -115,7 +119,7 @@ Line = tuple[
 async def find_entries(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
     """Return the live entries among `keys`."""
     cursor = await connection.execute(FIND, {"keys": list(keys)}, binary=True)
-    return _read_newest(cast(list[Line], await cursor.fetchall()))
+    return await _read_newest(cast(list[Line], await cursor.fetchall()))
 
 
 async def find_or_lease(
@@ -129,7 +133,7 @@ async def find_or_lease(
     cursor = await connection.execute(FIND_OR_LEASE, values, binary=True)
     lines = cast(list[Line | tuple[bytes, None]], await cursor.fetchall())
     taken = {bytes(line[0]) for line in lines if line[1] is None}
-    entries = _read_newest(line for line in lines if line[1] is not None)
+    entries = await _read_newest([line for line in lines if line[1] is not None])
     wanted = set(leases)
     return {key: Found(entry=entries.get(key), leads=key in taken or key not in wanted) for key in keys}
 
@@ -137,8 +141,8 @@ async def find_or_lease(
 async def upsert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
     """Store `entries`, of different keys, newer ones in place of older."""
     ordered = sorted(entries, key=lambda entry: entry.key)  # one order everywhere: writers cannot deadlock
-    columns = zip(*map(_write, ordered), strict=True)
-    await connection.execute(UPSERT, [list(column) for column in columns])
+    columns = await asyncio.to_thread(_write_all, ordered) if _are_large(ordered) else _write_all(ordered)
+    await connection.execute(UPSERT, columns)
 
 
 async def renew_leases(connection: Connection, keys: Sequence[bytes], owner: UUID) -> None:
@@ -168,7 +172,12 @@ async def list_clearings(connection: Connection, since: int) -> list[Cleared]:
     return [Cleared(what=msgspec.convert(what, Clearing), at=at) for what, at in lines]
 
 
-def _read_newest(lines: Iterable[Line]) -> dict[bytes, Entry]:
+async def _read_newest(lines: Sequence[Line]) -> dict[bytes, Entry]:
+    large = sum(line[11] for line in lines if line[9] != PLAIN) > LARGE_BYTES
+    return await asyncio.to_thread(_read_all, lines) if large else _read_all(lines)
+
+
+def _read_all(lines: Iterable[Line]) -> dict[bytes, Entry]:
     found: dict[bytes, Entry] = {}
     for line in lines:
         entry = _read(line)
@@ -196,6 +205,14 @@ def _read(line: Line) -> Entry:
         created_at=line[14].timestamp(),
         expires_at=line[15].timestamp(),
     )
+
+
+def _are_large(entries: Sequence[Entry]) -> bool:
+    return sum(len(entry.body) for entry in entries) > LARGE_BYTES
+
+
+def _write_all(entries: Sequence[Entry]) -> list[list[object]]:
+    return [list(column) for column in zip(*map(_write, entries), strict=True)]
 
 
 def _write(entry: Entry) -> tuple[object, ...]:

@@ -38,6 +38,11 @@ class PatientConnection:
         self._retry_at = 0.0
         self._abandoned: set[asyncio.Task[object]] = set()
 
+    @property
+    def away(self) -> bool:
+        """Whether the database is known not to answer just now."""
+        return time.monotonic() < self._retry_at or len(self._abandoned) >= MAX_ABANDONED
+
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float) -> T:
         """Return what `work` returns on the connection, within `seconds`.
 
@@ -48,7 +53,7 @@ class PatientConnection:
         until = time.monotonic() + seconds
         await self._take(seconds)
         try:
-            if time.monotonic() < self._retry_at or len(self._abandoned) >= MAX_ABANDONED:
+            if self.away:
                 raise DatabaseAwayError(self._name)
             return await self._run(work, max(until - time.monotonic(), 0.0))
         finally:

@@ -24,7 +24,7 @@ def find_wanted(
     """Return what is searched for; None for most calls: likeness is off, or the call is of a kind that has none."""
     scope, endpoint = policy.scope, call.route.endpoint
     rules = find_rules(call, policy, parts)
-    if rules is None or scope is None or endpoint is None:
+    if rules is None or parts.cache.away or scope is None or endpoint is None:
         return None
     try:
         asking = read_asking(endpoint.name, call.body, rules, asked_for=call.options.semantic is True)

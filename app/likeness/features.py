@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
+from app.likeness.alike import ALIKE
 from app.likeness.classes import SOFT_SCOPE
 from app.likeness.order import measure_order
 from app.likeness.question import Question, stem
@@ -16,7 +17,12 @@ NAMES = (
     "shared_trigrams", "shorter", "longer", "length_ratio", "asks_same", "asks_open", "names", "amounts",
     "soft_scope", "little_words", "edit_place", "first_content", "last_content", "unmatched_length", "negations",
     "displaced", "displaced_names", "pieces", "swaps", "replaced", "led", "neighbours", "kept_order", "word_count",
+    "unlike_least", "unlike_most",
 )  # fmt: skip
+# Groups are joined where two words have one stem.
+_ALIKE_STEMS: dict[str, frozenset[str]] = {}
+for _word, _others in ALIKE.items():
+    _ALIKE_STEMS[stem(_word)] = _ALIKE_STEMS.get(stem(_word), frozenset()) | {stem(other) for other in _others}
 _SKIPPED = FILLERS | PRESENT_BE
 
 
@@ -60,7 +66,21 @@ def measure(a: Question, b: Question) -> list[float]:
         sum(map(len, left + right)),
         a.negations + b.negations,
         *measure_order(a, b, words_a, words_b),
+        *sorted(_count_unlike(left, right)),
     ]
+
+
+def _count_unlike(left: list[str], right: list[str]) -> tuple[int, int]:
+    """Count what is left on either side when words that may stand for one another are paired off."""
+    others = list(right)
+    alone = 0
+    for word in left:
+        partner = next((other for other in others if other in _ALIKE_STEMS.get(word, ())), None)
+        if partner is None:
+            alone += 1
+        else:
+            others.remove(partner)
+    return alone, len(others)
 
 
 @lru_cache(8192)

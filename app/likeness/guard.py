@@ -6,11 +6,22 @@ from itertools import pairwise
 
 from app.likeness.classes import DEMONYMS, MEMBERS
 from app.likeness.question import Question, stem
-from app.likeness.words import AUXILIARIES, FILLERS, OPPOSITES, ORDINALS, PRESENT_BE, ROMAN, SYNONYMS, YES_NO
+from app.likeness.words import (
+    AUXILIARIES,
+    FILLERS,
+    OPPOSITES,
+    ORDINALS,
+    PRESENT_BE,
+    ROMAN,
+    SYNONYMS,
+    TURNING,
+    YES_NO,
+)
 
 # Beginnings that turn a word into its opposite.
 _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
 # Links so common that both can stand in one question: what follows them decides.
+_TOWARDS = frozenset({"to", "into", "onto", "towards"})
 _LINKS = (("to", "from"), ("and", "or"))
 # Words whose places around another word say who does what: a swap of the two is another question.
 _PARTICLES = frozenset(
@@ -37,6 +48,21 @@ def _number_differs(a: Question, b: Question) -> bool:
 
 def _negation_differs(a: Question, b: Question) -> bool:
     return a.negations % 2 != b.negations % 2
+
+
+def _turning_differs(a: Question, b: Question) -> bool:
+    """Tell whether only one speaks of avoiding, stopping, refusing: what comes after is asked for or asked about not."""
+    return {TURNING[w] for w in a.words if w in TURNING} != {TURNING[w] for w in b.words if w in TURNING}
+
+
+def _target_differs(a: Question, b: Question) -> bool:
+    """Tell whether what one turns into, or goes to, is in the other what it starts from."""
+    to_a, to_b = _list_targets(a.words), _list_targets(b.words)
+    return bool((to_a - to_b) & set(b.words)) and bool((to_b - to_a) & set(a.words))
+
+
+def _list_targets(words: tuple[str, ...]) -> set[str]:
+    return {y for x, y in pairwise(words) if x in _TOWARDS and y not in FILLERS}
 
 
 def _quote_differs(a: Question, b: Question) -> bool:
@@ -152,6 +178,7 @@ _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("number", _number_differs),
     ("negation", _negation_differs),
     ("opposite", _opposite_stands),
+    ("opposite", _turning_differs),
     ("class", _class_differs),
     ("quote", _quote_differs),
     ("name", _name_differs),
@@ -159,4 +186,5 @@ _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("question_word", _asking_differs),
     ("person", _person_differs),
     ("order", _order_differs),
+    ("order", _target_differs),
 )

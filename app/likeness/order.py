@@ -45,7 +45,7 @@ LEADERS = frozenset(
         "were",
         "are",
         "not",
-    }  # fmt: skip
+    }
 )
 
 

@@ -22,6 +22,9 @@ _APOSTROPHES = str.maketrans(
 _DOUBLE = re.compile(r"([bdgklmnprt])\1$")
 
 
+_SIDE_ENDS = frozenset({"in", "on", "for", "when", "with", "at", "of", "if", "as", "and", "from"})
+
+
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """A text as the judge sees it. All words are in lower case and one spelling."""
 
@@ -146,8 +149,21 @@ def _strip(words: tuple[str, ...]) -> tuple[str, ...]:
 def _read_asks(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return what is asked for and the words that are left without the asking and the fillers."""
     asks, rest = _read_start(words)
-    kept = tuple(word for word in rest if word not in english.FILLERS and word not in english.PRESENT_BE)
-    return asks, kept
+    kept = [word for word in rest if word not in english.FILLERS and word not in english.PRESENT_BE]
+    return asks, _sort_sides(kept)
+
+
+def _sort_sides(words: list[str]) -> tuple[str, ...]:
+    """Put the sides of "between a and b", "a versus b" and "a or b" in one order: which comes first asks nothing."""
+    for link, opener in (("and", "between"), ("versus", ""), ("or", "")):
+        start = words.index(opener) + 1 if opener in words else 0
+        if link in words[start + 1 : -1] and (start or not opener):
+            at = words.index(link, start)
+            end = next((i for i, word in enumerate(words) if i > at and word in _SIDE_ENDS), len(words))
+            left, right = words[start:at] if opener else words[at - 1 : at], words[at + 1 : end if opener else at + 2]
+            first, second = sorted((left, right))
+            words = [*words[: at - len(left)], *first, link, *second, *words[at + 1 + len(right) :]]
+    return tuple(words)
 
 
 def _read_start(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -42,18 +42,19 @@ OPENERS = tuple(
     tuple(line.split())
     for line in """
 can you please tell me|could you please tell me|would you please tell me|can you tell me|could you tell me
-would you tell me|will you tell me|please tell me|can you explain to me|could you explain to me|can you please explain
-could you please explain|can you explain|could you explain|please explain to me|please explain|explain to me
-can you let me know|could you let me know|please let me know|let me know|can you please|could you please
-would you please
-i would like to know|i want to know|i wanted to know|i need to know|i would love to know|i was wondering|i am wondering
-i wonder|just wondering|may i know|may i ask|can i ask|could i ask|can i ask you|do you know|do you happen to know
-does anyone know|does anybody know|anyone know|any idea|do you have any idea|i have a question|quick question
-quick one|hi|hello|hey|hi there|hello there|hey there|good morning|good afternoon|good evening|dear all|please|so|ok
-okay|um|uh|er|hmm|yo|sorry|excuse me|kindly|just|also|and|but|help me understand|i am trying to find out
-i am trying to understand|i need help|i need some help|thanks|thank you|can someone tell me|can anyone tell me
-could someone tell me|can somebody tell me|can someone explain|can anyone explain|could anyone tell me|tell me please
-out of curiosity|by the way|btw|hey guys|guys|sir|madam
+would you tell me|will you tell me|please tell me|can you explain to me|could you explain to me
+can you please explain|could you please explain|can you explain|could you explain|please explain to me
+please explain|explain to me|can you let me know|could you let me know|please let me know|let me know|can you please
+could you please|would you please|i would like to know|i want to know|i wanted to know|i need to know
+i would love to know|i was wondering|i am wondering|i wonder|just wondering|may i know|may i ask|can i ask
+could i ask|can i ask you|do you know|do you happen to know|does anyone know|does anybody know|anyone know|any idea
+do you have any idea|i have a question|quick question|quick one|hi|hiya|hello|hey|hi team|hello team|hi all
+hello all|hey all|hi everyone|hello everyone|greetings|hi there|hello there|hey there|good morning|good afternoon
+good evening|dear all|please|so|ok|okay|um|uh|er|hmm|yo|sorry|excuse me|kindly|just|also|and|but|help me understand
+i am trying to find out|i am trying to understand|i need help|i need some help|thanks|thank you|can someone tell me
+can anyone tell me|could someone tell me|can somebody tell me|can someone explain|can anyone explain
+could anyone tell me|tell me please|out of curiosity|by the way|btw|hey guys|guys|sir|madam|morning|afternoon
+evening|quick q
 """.replace("\n", "|")
     .strip("|")
     .split("|")
@@ -85,6 +86,17 @@ HOW_MEASURES = _read_set(
     "many much long often old far big large tall high fast quickly soon quick deep heavy wide strong hot"
 )
 
+# Verbs that turn what follows them into its opposite, by what they do; the other question must have one like it.
+TURNING = _read_groups("""
+avoid prevent avoiding preventing avoided prevented skip
+stop quit stopping quitting
+forbid ban prohibit forbidden banned prohibited
+refuse reject deny decline refused rejected denied declined
+dislike hate disliked hated
+ignore disregard
+fail failed failing fails
+exclude omit
+""")
 NEGATIONS = _read_set(
     "not no never without none nobody nothing neither nor nowhere cannot hardly barely non unable lack n't"
 )

@@ -11,10 +11,11 @@ from app.semantic.store import EXACT_UP_TO, INDEX_FROM, delete_old_decisions
 OLD_DECISIONS_PER_TURN = 1000
 BUILD_OPTIONS = "-c lock_timeout=2s -c maintenance_work_mem=256MB -c statement_timeout=0"
 
-# Scopes with so many live questions that comparing all of them takes long; those that shrank are compared again.
+# Scopes with so many questions (their index alone counts them) that comparing all takes long; those that shrank are
+# compared again.
 MARK_LARGE = """
 WITH counted AS (
-    SELECT scope_id, count(*) AS questions FROM semantic_entries WHERE expires_at > now() GROUP BY scope_id
+    SELECT scope_id, count(*) AS questions FROM semantic_entries GROUP BY scope_id
 ), large AS (SELECT scope_id FROM counted WHERE questions > %s)
 UPDATE semantic_scopes AS s SET indexed = NOT s.indexed
 WHERE s.indexed <> (s.id IN (SELECT scope_id FROM large))

@@ -36,9 +36,13 @@ class DecisionLog:
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
+        await self.flush()
+        await self._connection.close()
+
+    async def flush(self) -> None:
+        """Write what waits now, as far as the database takes it."""
         while (self._decisions or self._verdicts) and await self._write_some():
             pass
-        await self._connection.close()
 
     def note(self, decision: Decision) -> None:
         """Have a decision written."""

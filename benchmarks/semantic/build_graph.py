@@ -1,18 +1,16 @@
-"""Builds the two shipped graphs: the embedder and, when there are weights for it, the second reader.
+"""Builds the shipped graph of the embedder.
 
-Needs `onnx` (no dependency of the project) and the package that brings the weights. The embedder's graph holds no
-weights: its tensors point into the packaged file, whose hash the loader checks first. It keeps the weights in int8
+Needs `onnx` (no dependency of the project) and the package that brings the weights. The graph holds no weights:
+its tensors point into the packaged file, whose hash the loader checks first. It keeps the weights in int8
 through the matrix products, where the packaged graph turns them into float32, and takes half the time for it.
 
     python -m benchmarks.semantic.build_graph
 """
 
-import argparse
 import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -28,7 +26,6 @@ NAMES = (
     "intermediate.dense", "output.dense",
 )  # fmt: skip
 INPUTS = ("ids", "positions", "segments")
-READER_TOKENS = 132
 
 
 def find_weights() -> Path:
@@ -38,20 +35,14 @@ def find_weights() -> Path:
 
 @dataclass
 class Graph:
-    """What the graph is put together from."""
+    """The nodes, in order."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    tensors: list[TensorProto] = field(default_factory=list)
 
     def add(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: object) -> str:
         """Append one node with one output."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes))
         return output
-
-    def constant(self, name: str, array: np.ndarray) -> str:
-        """Append a tensor that the graph itself holds."""
-        self.tensors.append(onnx.numpy_helper.from_array(array, name))
-        return name
 
 
 def point_at(source: bytes, tensor: TensorProto, name: str, dims: list[int] | None = None) -> TensorProto:
@@ -89,19 +80,16 @@ def add_norm(graph: Graph, at: str, change: str, state: str) -> str:
     return graph.add("SkipLayerNormalization", inputs, at, domain="com.microsoft", epsilon=EPSILON)
 
 
-def add_embeddings(graph: Graph, *, placed_in_floats: bool = False) -> str:
-    """Append the sum of word, position and segment; `placed_in_floats` where positions were not quantised."""
+def add_embeddings(graph: Graph) -> str:
+    """Append the sum of word, position and segment."""
     graph.add("Gather", ["words.weight", "ids"], "words.q", axis=0)
     graph.add("Gather", ["words.scale", "ids"], "words.s", axis=0)
     graph.add("Cast", ["words.q"], "words.f", to=TensorProto.FLOAT)
     graph.add("Mul", ["words.f", "words.s"], "words")
-    if placed_in_floats:
-        graph.add("Gather", ["positions.weight", "positions"], "placed", axis=0)
-    else:
-        graph.add("Gather", ["positions.weight", "positions"], "positions.q", axis=0)
-        graph.add("Gather", ["positions.scale", "positions"], "positions.s", axis=0)
-        graph.add("Cast", ["positions.q"], "positions.f", to=TensorProto.FLOAT)
-        graph.add("Mul", ["positions.f", "positions.s"], "placed")
+    graph.add("Gather", ["positions.weight", "positions"], "positions.q", axis=0)
+    graph.add("Gather", ["positions.scale", "positions"], "positions.s", axis=0)
+    graph.add("Cast", ["positions.q"], "positions.f", to=TensorProto.FLOAT)
+    graph.add("Mul", ["positions.f", "positions.s"], "placed")
     graph.add("Gather", ["segments.weight", "segments"], "segments.f", axis=0)
     graph.add("Add", ["words", "placed"], "sum1")
     graph.add("Add", ["sum1", "segments.f"], "sum2")
@@ -147,54 +135,7 @@ def build_embedder() -> onnx.ModelProto:
         state = add_layer(graph, layer, state)
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in INPUTS]
     outputs = [helper.make_tensor_value_info(state, TensorProto.FLOAT, [1, "tokens", HIDDEN])]
-    return make_model(
-        helper.make_graph(graph.nodes, "embedder", inputs, outputs, graph.tensors + list_embedder_tensors())
-    )
-
-
-def quantise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return int8 values and a scale for each column."""
-    scale = np.abs(weight).max(axis=0) / 127
-    scale[scale == 0] = 1
-    return np.clip(np.round(weight / scale), -127, 127).astype(np.int8), scale.astype(np.float32)
-
-
-def list_reader_tensors(graph: Graph, state: dict[str, np.ndarray]) -> list[TensorProto]:
-    """Put the second reader's own weights into the graph; return pointers to the words that it shares."""
-    shared = [tensor for tensor in list_embedder_tensors() if tensor.name.startswith("words.")]
-    at = "bert.embeddings"
-    graph.constant("positions.weight", state[f"{at}.position_embeddings.weight"][:READER_TOKENS].astype(np.float32))
-    graph.constant("segments.weight", state[f"{at}.token_type_embeddings.weight"])
-    for kind in ("weight", "bias"):
-        graph.constant(f"start.norm.{kind}", state[f"{at}.LayerNorm.{kind}"])
-    for layer in range(LAYERS):
-        old = f"bert.encoder.layer.{layer}"
-        for product, name in zip(PRODUCTS, NAMES, strict=True):
-            values, scale = quantise(state[f"{old}.{name}.weight"].T)
-            graph.constant(f"layer{layer}.{product}.weight", np.ascontiguousarray(values))
-            graph.constant(f"layer{layer}.{product}.scale", scale)
-            graph.constant(f"layer{layer}.{product}.bias", state[f"{old}.{name}.bias"])
-        for norm, name in (("norm1", "attention.output.LayerNorm"), ("norm2", "output.LayerNorm")):
-            for kind in ("weight", "bias"):
-                graph.constant(f"layer{layer}.{norm}.{kind}", state[f"{old}.{name}.{kind}"])
-    graph.constant("head.weight", state["head.weight"].T.copy())
-    graph.constant("head.bias", state["head.bias"])
-    return shared
-
-
-def build_reader(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Return the second reader's graph: the ids of both texts in, one number out."""
-    graph = Graph()
-    shared = list_reader_tensors(graph, state)
-    last = add_embeddings(graph, placed_in_floats=True)
-    for layer in range(LAYERS):
-        last = add_layer(graph, layer, last)
-    graph.constant("zero", np.array(0, dtype=np.int64))
-    graph.add("Gather", [last, "zero"], "first", axis=1)
-    graph.add("Gemm", ["first", "head.weight", "head.bias"], "likeness")
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in INPUTS]
-    outputs = [helper.make_tensor_value_info("likeness", TensorProto.FLOAT, [1, 1])]
-    return make_model(helper.make_graph(graph.nodes, "reader", inputs, outputs, graph.tensors + shared))
+    return make_model(helper.make_graph(graph.nodes, "embedder", inputs, outputs, list_embedder_tensors()))
 
 
 def make_model(body: onnx.GraphProto) -> onnx.ModelProto:
@@ -202,17 +143,5 @@ def make_model(body: onnx.GraphProto) -> onnx.ModelProto:
     return helper.make_model(body, opset_imports=sets, ir_version=8)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reader", type=Path, help="what train_reader saved")
-    options = parser.parse_args()
-    (DATA / "embedder.onnx").write_bytes(build_embedder().SerializeToString())
-    if options.reader:
-        import torch
-
-        state = {name: value.float().numpy() for name, value in torch.load(options.reader, map_location="cpu").items()}
-        (DATA / "reader.onnx").write_bytes(build_reader(state).SerializeToString())
-
-
 if __name__ == "__main__":
-    main()
+    (DATA / "embedder.onnx").write_bytes(build_embedder().SerializeToString())

@@ -3,6 +3,7 @@
 import random
 import re
 
+from app.likeness.alike import are_alike
 from app.likeness.question import stem
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
@@ -10,8 +11,7 @@ from app.likeness.words import FILLERS, QUESTION_WORDS
 class Corpus:
     """Words that stood between the same two neighbours somewhere: what can take each other's place."""
 
-    def __init__(self, texts: list[str], synonyms: dict[str, list[str]]) -> None:
-        self._synonyms = synonyms
+    def __init__(self, texts: list[str]) -> None:
         self._between: dict[tuple[str, str], set[str]] = {}
         for text in texts:
             words = ["", *re.findall(r"[a-z0-9'-]+", text.lower()), ""]
@@ -26,9 +26,7 @@ class Corpus:
         places: list[tuple[int, list[str]]] = []
         for at, word in enumerate(plain[1:-1]):
             if len(word) > 3 and word not in QUESTION_WORDS and word not in FILLERS:
-                others = [
-                    o for o in self._between.get((plain[at], plain[at + 2]), ()) if _differs(word, o, self._synonyms)
-                ]
+                others = [o for o in self._between.get((plain[at], plain[at + 2]), ()) if _differs(word, o)]
                 if others:
                     places.append((at, sorted(others)))
         if not places:
@@ -63,7 +61,13 @@ _WEAK = {
 }
 
 
-def _differs(word: str, other: str, synonyms: dict[str, list[str]]) -> bool:
-    if len(other) < 4 or other in _WEAK or word in _WEAK or other in synonyms.get(word, ()):
+def _differs(word: str, other: str) -> bool:
+    if (
+        len(other) < 4
+        or other in _WEAK
+        or word in _WEAK
+        or are_alike(stem(word), stem(other))
+        or are_alike(word, other)
+    ):
         return False
     return stem(word)[:4] != stem(other)[:4]

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.likeness.classes import MEMBERS
+from app.likeness.alike import ALIKE
+from app.likeness.classes import DEMONYMS, MEMBERS
 from app.likeness.words import FILLERS, OPPOSITES, QUESTION_WORDS, SYNONYMS
 from benchmarks.semantic.corpus import Corpus
 from benchmarks.semantic.phrasings import DATA, Pair, choose, fill
@@ -26,7 +27,6 @@ def _read_sections(path: Path) -> dict[str, list[str]]:
 _SECTIONS = _read_sections(DATA / "edits.txt")
 # The ways to ask for a manner, for leave and for a thing: any may stand for another of its row.
 FRAMES = [[f"{frame} " for frame in row.split("|")] for row in _SECTIONS["frames"]]
-SAME_WORDS: dict[str, list[str]] = {word: row.split("|") for row in _SECTIONS["same"] for word in row.split("|")}
 ASKING_SWAPS = {row.split("|")[0]: row.split("|")[1:] for row in _SECTIONS["asking"]}
 
 
@@ -70,7 +70,7 @@ def reframe(text: str, rng: random.Random) -> str | None:
 
 def reword(text: str, rng: random.Random) -> str | None:
     """Use a synonym."""
-    return _replace_word(text, rng, lambda w: [s for s in SAME_WORDS.get(w, []) if s != w])
+    return _replace_word(text, rng, lambda w: [s for s in ALIKE.get(w, ()) if s != w])
 
 
 def refill(text: str, rng: random.Random) -> str | None:
@@ -158,7 +158,7 @@ def negate(text: str, rng: random.Random) -> str | None:
     """Put a "not" in, or take it out."""
     if re.search(r"n't\b| not\b", text):
         return re.sub(r"n't\b| not\b", "", text, count=1)
-    verbs = re.findall(r"\b(?:is|are|do|does|can|should|will|did|was|has|have|would|could)\b", text)
+    verbs = re.findall(r"\b(?:is|are|do|does|can|should|will|did|was|has|have|would|could)\b(?!')", text)
     if not verbs:
         return None
     verb = rng.choice(verbs)
@@ -189,16 +189,17 @@ for _member, _class in MEMBERS.items():
     _CLASS_MEMBERS.setdefault(_class, []).append(_member)
 
 
+def _name(member: str) -> str:
+    plain = SYNONYMS.get(member, member).rstrip("s")
+    return DEMONYMS.get(plain, plain)
+
+
 def change_member(text: str, rng: random.Random) -> str | None:
     """Put another country, day, colour ... in."""
     return _replace_word(
         text,
         rng,
-        lambda w: [
-            m
-            for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), [])
-            if SYNONYMS.get(m, m) != SYNONYMS.get(w, w) and m.rstrip("s") != w.rstrip("s")
-        ],
+        lambda w: [m for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), []) if _name(m) != _name(w)],
     )
 
 
@@ -223,7 +224,8 @@ def ask_other(text: str, rng: random.Random) -> str | None:
     """Ask when instead of where."""
     words = text.split()
     for at, word in enumerate(words[:2]):
-        if word.lower() in ASKING_SWAPS:
+        # "Can you tell me" is no question of its own.
+        if word.lower() in ASKING_SWAPS and words[at + 1 : at + 2] != ["you"]:
             words[at] = rng.choice(ASKING_SWAPS[word.lower()])
             return " ".join(words)
     return None
@@ -238,6 +240,21 @@ def swap(text: str, rng: random.Random) -> str | None:
     if found[1].split()[-1].lower() in FILLERS | QUESTION_WORDS | {"is", "are", "i", "have", "want", "how"}:
         return None
     return f"{text[: found.start()]}{found[3]} {found[2]} {found[1]}{text[found.end() :]}"
+
+
+_LITTLE = FILLERS | {
+    "about",
+    "there",
+    "would",
+    "could",
+    "should",
+    "using",
+    "through",
+    "which",
+    "where",
+    "please",
+    "while",
+}
 
 
 def drop(text: str, rng: random.Random) -> str | None:
@@ -265,7 +282,7 @@ def _replace_word(text: str, rng: random.Random, find: Callable[[str], list[str]
 
 def pair_edits(texts: list[str], rng: random.Random, times: int) -> Iterator[Pair]:
     """Yield pairs of a text and an edit of it; on both sides something that changes nothing may be done as well."""
-    corpus = Corpus(texts, SAME_WORDS)
+    corpus = Corpus(texts)
     for text in texts:
         for _ in range(times):
             same = keep_meaning(text, rng)

@@ -200,3 +200,31 @@ def test_routes_may_be_held_to_what_is_asked_in_a_fixed_way(shared_gateway, own)
         assert round(entry.expires_at - entry.created_at) == 77
     finally:
         shared_gateway.configure(cache={"routes": {}})
+
+
+def test_deleting_what_was_kept_a_moment_ago(own):
+    """An entry can be deleted as soon as its key is known, though it may not be in Postgres yet."""
+    for _ in range(5):
+        text = fresh()
+        key = ask(own, text).headers["x-aihub-cache-key"]
+        assert own.delete(f"/v1/cache/{key}").status_code == 204
+        assert status(own, text) == "miss"
+
+
+def test_a_large_answer_is_kept_small_and_given_whole(shared_gateway, own):
+    """A body of megabytes is compressed in Postgres, and comes back byte for byte from either tier, and as a stream."""
+    shared_gateway.configure(cache={"max_entry_bytes": 8 * 2**20})
+    body = chat(f"[[mock big=2000000]] {fresh()}")
+    first = own.post(CHAT, json=body)
+    key = bytes.fromhex(first.headers["x-aihub-cache-key"])
+    find = "SELECT size, octet_length(body) AS kept FROM cache_entries WHERE key = %s"
+    row = wait_until(lambda: query(shared_gateway, find, key), bool)[0]
+    assert row["size"] == len(first.content) > 2_000_000 > row["kept"] * 4
+    again = own.post(CHAT, json=body)
+    shared_gateway.parts.cache.local.discard(key)
+    stored = own.post(CHAT, json=body)
+    assert first.content == again.content == stored.content
+    assert [one.headers["x-aihub-cache-status"] for one in (first, again, stored)] == ["miss", "hit", "hit"]
+    stream = own.post(CHAT, json=body | {"stream": True})
+    assert stream.headers["x-aihub-cache-status"] == "hit"
+    assert stream.text.endswith("data: [DONE]\n\n")

@@ -412,3 +412,20 @@ def test_a_model_of_vectors_through_the_gateway(shared_gateway, own, mock):
         assert rows[0] == {"endpoint": "embeddings", "model": "embed"}
     finally:
         shared_gateway.configure(cache={"semantic": {"embedder": "local"}})
+
+
+def test_a_streamed_hit_is_checked_too(shared_gateway, own):
+    """The provider's stream behind a streamed hit is read to its end and compared."""
+    shared_gateway.configure(cache={"semantic": {"check_share": 1.0}})
+    try:
+        for path in (CHAT, MESSAGES, RESPONSES):
+            teach(shared_gateway, own, "Which river flows through Cologne?", path, stream=True)
+            answer = ask(own, "which river flows through Cologne", path, stream=True)
+            assert answer.headers["x-aihub-cache-status"] == "semantic-hit"
+            find = "SELECT verdict FROM semantic_decisions WHERE request_id = %s"
+            wait_until(
+                lambda: query(shared_gateway, find, answer.headers["x-request-id"]),  # noqa: B023 - called at once
+                lambda rows: rows == [{"verdict": "same"}],
+            )
+    finally:
+        shared_gateway.configure(cache={"semantic": {"check_share": 0}})

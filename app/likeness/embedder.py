@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from app.likeness.alignment import Tokens
+from app.likeness.alignment import Tokens, align
 from app.likeness.model_files import (
     DATA,
     MODEL_SHA256,
@@ -60,6 +60,10 @@ class LocalEmbedder:
         with self._lock:
             kept = self._latest.get(text)
         return kept if kept is not None else self._read(text)[0]
+
+    def align(self, first: str, second: str) -> list[float]:
+        """Return how the tokens of two texts stand to each other, for the verifier."""
+        return align(self.read_tokens(first), self.read_tokens(second))
 
     def _embed(self, text: str) -> "Vector":
         return self._read(text)[1]

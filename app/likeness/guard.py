@@ -51,7 +51,7 @@ def _negation_differs(a: Question, b: Question) -> bool:
 
 
 def _turning_differs(a: Question, b: Question) -> bool:
-    """Tell whether only one speaks of avoiding, stopping, refusing: what comes after is asked for or asked about not."""
+    """Tell whether only one speaks of avoiding, stopping or refusing what comes after."""
     return {TURNING[w] for w in a.words if w in TURNING} != {TURNING[w] for w in b.words if w in TURNING}
 
 

@@ -7,16 +7,18 @@ import msgspec
 
 from app.likeness.guard import find_refusal
 from app.likeness.question import Question, read_question
-from app.likeness.verifier import estimate
+from app.likeness.verifier import Align, Estimate, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
 POLICY_VERSION = "likeness-1"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor a sure verifier may reach, with the embedder that it was trained with.
-REACH = 0.88
-LIKELY = 0.80
-LIKELY_BELOW_FLOOR = 0.90
-LIKELY_BY_WORDS = 0.85
+REACH = 0.87
+# The probability that is needed: above the floor, down to REACH, where words stand in another order, by words alone.
+LIKELY = 0.40
+LIKELY_BELOW_FLOOR = 0.60
+LIKELY_MOVED = 0.70
+LIKELY_BY_WORDS = 0.70
 # Served pairs of the band "same_words" that were looked at, and how many of them asked something else.
 PRIOR_CHECKED = 1000
 PRIOR_WRONG = 2
@@ -42,10 +44,15 @@ def judge(
     floor: float = DEFAULT_FLOOR,
     calibrated: bool = True,
     echoes: frozenset[str] = frozenset(),
+    align: Align | None = None,
 ) -> Judgement:
-    """Judge one pair. `calibrated` says that `cosine` is the local embedder's; a floor that somebody set is strict."""
-    reach = REACH if calibrated and floor == DEFAULT_FLOOR else floor
-    if cosine < reach:
+    """Judge one pair. `calibrated` says that `cosine` is the local embedder's; a floor that somebody set is strict.
+
+    `align` is the local embedder's method of that name: it computes for some milliseconds, and only when everything
+    else is in favour. Without it the words alone decide.
+    """
+    knows = calibrated and align is not None
+    if cosine < (REACH if knows and floor == DEFAULT_FLOOR else floor):
         return Judgement(accepted=False, reason="below_floor")
     refusal = find_refusal(asked, stored)
     if refusal is not None:
@@ -54,11 +61,15 @@ def judge(
         return Judgement(accepted=False, reason="echo")
     if is_same_words(asked, stored):
         return Judgement(accepted=True, band="same_words")
-    probability = estimate(asked, stored, cosine if calibrated else None)
-    needed = LIKELY_BY_WORDS if not calibrated else LIKELY if cosine >= floor else LIKELY_BELOW_FLOOR
-    if probability < needed:
-        return Judgement(accepted=False, probability=probability, reason="unsure")
-    return Judgement(accepted=True, band="likely", probability=probability)
+    found = estimate(asked, stored, cosine, align if knows else None)
+    if found.probability < _get_needed(found, knows=knows, above=cosine >= floor):
+        return Judgement(accepted=False, probability=found.probability, reason="unsure")
+    return Judgement(accepted=True, band="likely", probability=found.probability)
+
+
+def _get_needed(found: Estimate, *, knows: bool, above: bool) -> float:
+    needed = LIKELY_BY_WORDS if not knows else LIKELY if above else LIKELY_BELOW_FLOOR
+    return max(needed, LIKELY_MOVED) if found.moved else needed
 
 
 def is_same_words(a: Question, b: Question) -> bool:

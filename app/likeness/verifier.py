@@ -1,15 +1,19 @@
 """Says how likely one answer serves two questions, by trees that were grown on pairs of questions."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
-from app.likeness.features import measure
+from app.likeness.features import NAMES, measure
 from app.likeness.question import Question
 
 MODEL = Path(__file__).parent / "data" / "verifier.json"
+# Two texts to what `alignment.align` says of their tokens.
+Align = Callable[[str, str], Sequence[float]]
+_DISPLACED = NAMES.index("displaced")
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -37,18 +41,27 @@ class Forest(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What is shipped: a forest that knows our embedder's cosine, and one that looks at the words alone."""
+    """What is shipped: a forest that knows our embedder's cosine and tokens, and one that looks at the words alone."""
 
     near: Forest
     words: Forest
 
 
-def estimate(asked: Question, stored: Question, cosine: float | None) -> float:
-    """Return the probability that both have one answer. `cosine` must come from the local embedder, or be None."""
+class Estimate(msgspec.Struct, frozen=True):
+    """The probability, and whether words that both have stand in another order."""
+
+    probability: float
+    moved: bool
+
+
+def estimate(asked: Question, stored: Question, cosine: float, align: Align | None) -> Estimate:
+    """Estimate one pair; without `align`, which only the local embedder has, the cosine says nothing either."""
     values = measure(asked, stored)
-    if cosine is None:
-        return load_model().words.estimate(values)
-    return load_model().near.estimate([*values, cosine])
+    moved = values[_DISPLACED] > 0
+    model = load_model()
+    if align is None:
+        return Estimate(model.words.estimate(values), moved)
+    return Estimate(model.near.estimate([*values, cosine, *align(asked.text, stored.text)]), moved)
 
 
 @cache

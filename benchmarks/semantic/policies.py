@@ -10,6 +10,7 @@ import numpy as np
 from app.likeness.judge import Judgement, judge
 from app.likeness.never import find_reason
 from app.likeness.question import Question, read_question
+from app.likeness.verifier import Align
 from benchmarks.semantic.datasets import Pair, Request
 
 SEED = 11
@@ -51,15 +52,19 @@ class Outcome:
 Judge = Callable[[Reading, Reading, float], Judgement]
 
 
-def refuse_or_judge(asked: Reading, stored: Reading, cosine: float) -> Judgement:
-    """Judge as the gateway does."""
-    never = asked.never or stored.never
-    if never is not None:
-        return Judgement(accepted=False, reason=never)
-    return judge(asked.question, stored.question, cosine)
+def judge_like_the_gateway(align: Align) -> Judge:
+    """Return the whole policy: what is never answered from another, and the judge."""
+
+    def decide(asked: Reading, stored: Reading, cosine: float) -> Judgement:
+        never = asked.never or stored.never
+        if never is not None:
+            return Judgement(accepted=False, reason=never)
+        return judge(asked.question, stored.question, cosine, align=align)
+
+    return decide
 
 
-def judge_pairs(pairs: Iterable[Pair], library: Library, decide: Judge = refuse_or_judge) -> list[Outcome]:
+def judge_pairs(pairs: Iterable[Pair], library: Library, decide: Judge) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for pair in pairs:
         asked, stored = library.read(pair.b), library.read(pair.a)
@@ -68,7 +73,7 @@ def judge_pairs(pairs: Iterable[Pair], library: Library, decide: Judge = refuse_
     return outcomes
 
 
-def judge_conversations(rows: Iterable[dict], library: Library, decide: Judge = refuse_or_judge) -> list[Outcome]:
+def judge_conversations(rows: Iterable[dict], library: Library, decide: Judge) -> list[Outcome]:
     """Judge the last turns of two conversations, whose earlier turns are part of the exact identity."""
     outcomes: list[Outcome] = []
     for row in rows:

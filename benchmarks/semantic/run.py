@@ -20,11 +20,12 @@ from benchmarks.semantic.datasets import (
 )
 from benchmarks.semantic.plot import Panel, draw
 from benchmarks.semantic.policies import (
+    Judge,
     Library,
     Outcome,
     judge_conversations,
+    judge_like_the_gateway,
     judge_pairs,
-    refuse_or_judge,
     run_stream,
     serve_above,
 )
@@ -50,6 +51,7 @@ def main() -> None:
     folders = [*options.data, SHIPPED]
     embedder = LocalEmbedder.load()
     library = Library(embedder.embed, embedder.fits)
+    decide = judge_like_the_gateway(embedder.align)
     panels: list[Panel] = []
     for name, title, seen, targets in PAIR_SETS:
         rows = find_rows(name, folders)
@@ -62,13 +64,13 @@ def main() -> None:
         if options.quick:
             pairs = random.Random(3).sample(pairs, min(QUICK_PAIRS, len(pairs)))
         began = time.perf_counter()
-        outcomes = judge_pairs(pairs, library)
+        outcomes = judge_pairs(pairs, library, decide)
         print_heading(title, note, len(pairs), time.perf_counter() - began)
         print_pairs(outcomes, targets)
         panels.append(draw_pairs(title, outcomes, targets[1], wrong_of_hits="wrong/hits" in title))
-    measure_conversations(folders, library)
+    measure_conversations(folders, library, decide)
     for name, title, targets in STREAMS:
-        panels += measure_stream(name, title, targets, folders, library, options)
+        panels += measure_stream(name, title, targets, decide, library, options)
     if options.plot:
         draw(panels, options.plot)
 
@@ -138,17 +140,17 @@ def draw_pairs(title: str, outcomes: list[Outcome], target: tuple | None, *, wro
     return Panel(title, cosine, ours, now, target)
 
 
-def measure_conversations(folders: list[Path], library: Library) -> None:
+def measure_conversations(folders: list[Path], library: Library, decide: Judge) -> None:
     rows = find_rows("fow_conversations", folders)
     if rows is not None:
         print_heading("conversations", "earlier turns must be equal", len(rows), 0)
-        print_pairs(judge_conversations(rows, library), (None, None, None))
+        print_pairs(judge_conversations(rows, library, decide), (None, None, None))
 
 
 def measure_stream(
-    name: str, title: str, targets: tuple, folders: list[Path], library: Library, options: argparse.Namespace
+    name: str, title: str, targets: tuple, decide: Judge, library: Library, options: argparse.Namespace
 ) -> list[Panel]:
-    rows = find_rows(name, folders)
+    rows = find_rows(name, [*options.data, SHIPPED])
     if rows is None:
         return []
     requests = read_requests(rows)
@@ -162,7 +164,7 @@ def measure_stream(
         (floor, run_stream(requests, library, serve_above(floor), 1, counts))
         for floor in (0.86, 0.89, PLAIN, 0.95, 0.98)
     ]
-    ours = run_stream(requests, library, refuse_or_judge, options.candidates, counts)
+    ours = run_stream(requests, library, decide, options.candidates, counts)
     print_heading(title, note, len(requests), time.perf_counter() - began)
     points = [print_stream_line(f"cosine >= {floor}", stream, None) for floor, stream in plain]
     print_stream_line("ours, same words alone", ours, "same_words")

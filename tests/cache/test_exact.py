@@ -2,16 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import msgspec
 import psycopg
 import pytest
 
+from app.cache import behind, finder
 from app.cache.exact import ExactCache
 from tests.cache.samples import make_entry
 
 pytestmark = pytest.mark.anyio
 ROOM = 2**20
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Wait for the database however busy the machine is."""
+    monkeypatch.setattr(finder, "FIND_SECONDS", 20)
 
 
 @pytest.fixture
@@ -107,8 +115,9 @@ async def test_a_caller_that_leaves_does_not_spoil_it_for_others(cache):
     assert [found.entry for found in results[1:]] == [None, None]
 
 
-async def test_without_a_database():
+async def test_without_a_database(monkeypatch):
     """A database that is away makes it a cache of this process alone, quickly."""
+    monkeypatch.setattr(finder, "FIND_SECONDS", 0.05)
     cache = ExactCache("postgresql://nobody@127.0.0.1:1/none", ROOM)
     cache.start()
     started = asyncio.get_running_loop().time()
@@ -117,3 +126,76 @@ async def test_without_a_database():
     assert (await cache.find(b"k" * 32)).entry.body == b"{}"
     assert asyncio.get_running_loop().time() - started < 1
     await cache.close()
+
+
+async def test_what_another_process_stored_is_kept_in_memory(database_url, cache):
+    """What was found in Postgres is asked for once: after that it is in memory, until its own time is over."""
+    other = ExactCache(database_url, ROOM)
+    other.put(make_entry(body=b"of another"))
+    await other.close()
+    assert (await cache.find(b"k" * 32)).entry.body == b"of another"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM cache_entries")
+    assert (await cache.find(b"k" * 32)).entry.body == b"of another"
+
+
+async def test_tags_and_owners_come_back(database_url):
+    """Who shares an entry, whose it is and how it is tagged is the same in Postgres as in memory."""
+    entry = msgspec.structs.replace(
+        make_entry(), scope="namespace:help", api_key_id=UUID(int=3), tags=("a", "ü", "b c"), model="m", provider="p"
+    )
+    cache = ExactCache(database_url, ROOM)
+    cache.put(entry)
+    await cache.close()
+    [found] = await reopen(database_url, [entry.key])
+    names = ("scope", "user_id", "api_key_id", "tags", "model", "provider", "endpoint", "usage")
+    assert [getattr(found, name) for name in names] == [getattr(entry, name) for name in names]
+
+
+async def test_a_large_body_comes_back(database_url):
+    """Five megabytes are found by another process to the byte, and take little of the table."""
+    body = b"".join(b'data: {"n": %d, "text": "some words that are said again and again"}\n\n' % n for n in range(80_000))
+    assert len(body) > 5_000_000
+    cache = ExactCache(database_url, ROOM)
+    cache.put(make_entry(body=body, streamed=True))
+    await cache.close()
+    [found] = await reopen(database_url, [b"k" * 32])
+    assert found.body == body
+    with psycopg.connect(database_url) as connection:
+        [[kept]] = connection.execute("SELECT octet_length(body) FROM cache_entries").fetchall()
+    assert kept < len(body) / 4
+
+
+async def test_what_cannot_be_stored_lets_others_lead(database_url, cache, monkeypatch):
+    """When there is no room for an answer, its call does not stay led by this process: others make their own."""
+    monkeypatch.setattr(behind, "MAX_WAITING_BYTES", 10)
+    other = ExactCache(database_url, ROOM)
+    try:
+        assert (await cache.find(b"k" * 32, lease=True)).leads
+        cache.lead(b"k" * 32)
+        assert not (await other.find(b"k" * 32, lease=True)).leads
+        cache.put(make_entry(body=b"more than ten bytes"))
+        found = await other.await_other(b"k" * 32)
+        assert (found.entry, found.leads) == (None, True)
+    finally:
+        await other.close()
+
+
+async def test_a_broken_line_is_no_answer(database_url, cache):
+    """A body that is not what was stored counts as not there, and look-ups of others go on."""
+    other = ExactCache(database_url, ROOM)
+    other.put(make_entry(body=bytes(10_000)))
+    await other.close()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE cache_entries SET body = 'broken'")
+    assert (await cache.find(b"k" * 32)).entry is None
+    cache.put(make_entry(b"n" * 32))
+    assert (await cache.find(b"n" * 32)).entry is not None
+
+
+async def test_flushing_stores_what_waits(database_url, cache):
+    """After a flush another process finds all that was put in before it."""
+    for number in range(30):
+        cache.put(make_entry(number.to_bytes(32, "big")))
+    await cache.flush()
+    assert None not in await reopen(database_url, [number.to_bytes(32, "big") for number in range(30)])

@@ -108,3 +108,19 @@ async def test_a_leader_that_fails_lets_another_try(served: Served, upstream: st
     note(f"{dict(seen)}, {count_upstream(upstream, text)} upstream")
     assert seen[200] >= FEW - 6
     assert count_upstream(upstream, text) <= 12
+
+
+async def test_a_clearing_reaches_every_process(served: Served, upstream: str):
+    """What all processes have in memory is forgotten by all of them within a second of a clearing."""
+    async with open_session(make_key(served)) as session:
+        text = "held in three memories"
+        for _ in range(FEW):
+            await ask(session, served.url, text)
+        assert count_upstream(upstream, text) == 1
+        async with session.post(f"{served.url}/v1/cache/clear", json={}) as answer:
+            assert (answer.status, await answer.json()) == (200, {"cleared": 1})
+        await asyncio.sleep(1)
+        seen = Counter([(await ask(session, served.url, text))[1] for _ in range(FEW)])
+    note(f"{dict(seen)}")
+    assert seen == {"miss": 1, "hit": FEW - 1}
+    assert count_upstream(upstream, text) == 2

@@ -93,7 +93,7 @@ def test_every_field_is_described(kind: type[msgspec.Struct]) -> None:
     assert [field for field in kind.__struct_fields__ if not re.search(rf"\b{field}\b", text)] == []
 
 
-@pytest.mark.parametrize("page", ["configuration", "limits", "prices"])
+@pytest.mark.parametrize("page", ["caching", "configuration", "limits", "prices"])
 def test_examples_of_the_configuration_fit(page: str) -> None:
     """A YAML block of these pages is a configuration document."""
     blocks = [

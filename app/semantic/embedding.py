@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.likeness.embedder import EmbedderError, LocalEmbedder
+from app.likeness.verifier import Align
 
 logger = logging.getLogger("relaycore.semantic")
 
@@ -45,11 +46,13 @@ def write_vector(numbers: Sequence[float]) -> str:
 
 
 class LocalVectors:
-    """The embedder in this process. The model is loaded when the first question comes, outside the event loop."""
+    """The embedder in this process. The model is loaded when the first question comes, outside the event loop.
 
-    calibrated = True
+    The policy was fitted to the packaged model, so it is calibrated only without a `path` to another one.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
+        self.calibrated = path is None
         self._path = path
         self._model: LocalEmbedder | None = None
         self._failed = False
@@ -59,6 +62,11 @@ class LocalVectors:
         self._working: asyncio.Task[None] | None = None
         self.id = ""
         self.dimensions = 0
+
+    @property
+    def align(self) -> Align | None:
+        """What the verifier looks closer at two texts with; it computes for milliseconds."""
+        return self._model.align if self._model is not None and self.calibrated else None
 
     async def ready(self) -> bool:
         """Load the model unless it is there; False when it cannot be loaded, which is said once."""

@@ -1,5 +1,6 @@
 """Finds a stored question that asks the same as another, and says whether its answer is served."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from app.db.connection import DatabaseAwayError, PatientConnection
 from app.likeness.judge import POLICY_VERSION, judge
 from app.likeness.never import find_reason
 from app.likeness.question import Question, read_question
+from app.likeness.verifier import Align
 from app.semantic.embedding import Embedder, LocalVectors
 from app.semantic.evidence import find_tier, judge_standing
 from app.semantic.log import DecisionLog
@@ -106,12 +108,23 @@ class SemanticCache:
         )
         policy = f"{embedder.id} {POLICY_VERSION}"
         candidates, evidence = await self._find_candidates(likeness, embedder.dimensions, policy)
-        accepted = choose(wanted, candidates, calibrated=embedder.calibrated)
+        accepted = await self._choose(wanted, candidates, calibrated=embedder.calibrated)
         if accepted is None:
             return Search(likeness=likeness)
         candidate, probability, tier = accepted
         standing = judge_standing(tier, evidence, wanted.rules)
         return Search(Similar(candidate, probability, tier, standing, evidence, policy), likeness)
+
+    async def _choose(
+        self, wanted: Wanted, candidates: list[Candidate], *, calibrated: bool
+    ) -> tuple[Candidate, float | None, int] | None:
+        """Return the candidate that the policy is surest of; beside the event loop where it may compute for long."""
+        align = self._local.align if calibrated else None
+        if not candidates:
+            return None
+        if align is None:
+            return choose(wanted, candidates, calibrated=calibrated)
+        return await asyncio.to_thread(choose, wanted, candidates, calibrated=calibrated, align=align)
 
     async def compare(self, one: str, other: str) -> float | None:
         """Return the cosine of two texts; None when the local model cannot read them."""
@@ -152,20 +165,25 @@ class SemanticCache:
 
 
 def choose(
-    wanted: Wanted, candidates: list[Candidate], *, calibrated: bool
+    wanted: Wanted, candidates: list[Candidate], *, calibrated: bool, align: Align | None = None
 ) -> tuple[Candidate, float | None, int] | None:
-    """Return the candidate that the policy is surest of, with its probability and tier; None when it accepts none."""
+    """Return the candidate that the policy is surest of, with its probability and tier; None when it accepts none.
+
+    `align` is the local embedder's, which the verifier looks closer with.
+    """
     asked = read_question(wanted.question)
     accepted: list[tuple[Candidate, float | None, int]] = []
     for candidate in candidates:
-        one = _judge(asked, candidate, wanted, calibrated=calibrated)
+        one = _judge(asked, candidate, wanted, calibrated=calibrated, align=align)
         if one is not None:
             accepted.append((candidate, *one))
+            if one[1] == 0:
+                break  # candidates come nearest first, and no tier is surer
     return min(accepted, key=lambda one: (one[2], -(one[1] or 0.0), -one[0].similarity), default=None)
 
 
 def _judge(
-    asked: Question, candidate: Candidate, wanted: Wanted, *, calibrated: bool
+    asked: Question, candidate: Candidate, wanted: Wanted, *, calibrated: bool, align: Align | None
 ) -> tuple[float | None, int] | None:
     floor = wanted.floor if wanted.floor is not None else wanted.rules.floor
     if wanted.floor is not None and candidate.similarity < wanted.floor:
@@ -177,5 +195,6 @@ def _judge(
         floor=floor,
         calibrated=calibrated,
         echoes=candidate.echoes,
+        align=align,
     )
     return (verdict.probability, find_tier(verdict.band, verdict.probability)) if verdict.accepted else None

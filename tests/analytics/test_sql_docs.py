@@ -8,8 +8,9 @@ import pytest
 
 from app.db.tables import ledger, requests, semantic_decisions, usage_hourly
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
-EXAMPLES = re.findall(r"^```sql\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENT = (DOCS / "sql.md").read_text()
+EXAMPLES = re.findall(r"^```sql\n(.*?)^```", DOCUMENT + (DOCS / "caching.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("table", [requests, ledger, usage_hourly, semantic_decisions], ids=str)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from app.likeness.alignment import NAMES, Tokens, align
 
 

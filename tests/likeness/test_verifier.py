@@ -1,6 +1,7 @@
 """The shipped trees."""
 
 import pytest
+
 from app.likeness import alignment
 from app.likeness.features import NAMES
 from app.likeness.question import read_question

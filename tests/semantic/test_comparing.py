@@ -84,6 +84,14 @@ def test_short_answers_are_judged_by_their_words(similarity):
     assert compare_answers(" ".join(words), little, similarity) == "different"
 
 
+@pytest.mark.parametrize(("count", "verdict"), [(SHORT_WORDS, "different"), (SHORT_WORDS + 1, "same")])
+def test_texts_full_of_numbers(count, verdict):
+    """Of texts with very many numbers, such as tables, not every number is looked for: their likeness decides."""
+    one, other = (" ".join(f"row {number}" for number in range(start, start + count)) for start in (100, 500))
+    assert compare_answers(one, other, NEAR) == verdict
+    assert compare_answers(one, other, FAR) == "different"
+
+
 TEXTS = st.text() | st.lists(
     st.sampled_from(["yes", "no", "not", "the", "Paris", "7", "1,5", "is", "\n", "Ende"]), max_size=20
 ).map(" ".join)

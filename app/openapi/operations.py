@@ -12,7 +12,7 @@ from app.errors import Dialect
 Json = dict[str, Any]
 
 HERE = Path(__file__).parent
-ASKED = ("Cache", "CacheTtl", "Fallback")
+ASKED = ("Cache", "CacheTtl", "Semantic", "CacheScope", "CacheTags", "Fallback")
 ALWAYS = ("Tags", "Metadata", "Timeout", "RequestId", "UpstreamKey")
 ANTHROPIC = ("AnthropicVersion", "AnthropicBeta")
 ABOUT_BODIES = {"408", "409", "413", "422"}
@@ -28,7 +28,14 @@ ROUTE_HEADERS = {
     "x-relay-model": "Model",
     "x-relay-attempts": "Attempts",
 }
-CACHE_HEADERS = {"X-AIHub-Cache-Key": "CacheKey", "Age": "Age"}
+CACHE_HEADERS = {
+    "X-AIHub-Cache-Key": "CacheKey",
+    "Age": "Age",
+    "x-relay-semantic-mode": "SemanticMode",
+    "x-relay-semantic-entry": "SemanticEntry",
+    "x-relay-semantic-similarity": "SemanticSimilarity",
+    "x-relay-semantic-bound": "SemanticBound",
+}
 WHOLE_HEADERS = {"x-relay-overhead-ms": "OverheadMs", "x-relay-cost-usd": "CostUsd"}
 RETRY_HEADERS = {"retry-after": "RetryAfter", "x-should-retry": "ShouldRetry"}
 

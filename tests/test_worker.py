@@ -7,8 +7,9 @@ import psycopg
 import pytest
 
 from app.cache.store import upsert_entries
-from app.cache.types import Entry
-from app.worker import run_once, run_worker
+from app.db.connection import DatabaseAwayError
+from app.worker import run_index, run_once, run_worker
+from tests.cache.samples import make_entry
 from tests.conftest import prepare
 
 pytestmark = pytest.mark.anyio
@@ -24,48 +25,66 @@ async def fetch(database, statement: str) -> list[tuple[object, ...]]:
     return await (await database.execute(statement)).fetchall()
 
 
-def build_entry(number: int, expires_at: float) -> Entry:
-    return Entry(
-        key=number.to_bytes(32),
-        scope=b"scope",
-        provider="mock",
-        model="echo",
-        endpoint="chat",
-        streamed=False,
-        content_type="application/json",
-        body=b"{}",
-        usage=None,
-        created_at=0.0,
-        expires_at=expires_at,
-    )
-
-
 PARTITIONS = "SELECT relname FROM pg_class WHERE relname ~ '^requests_p[0-9]{8}$' ORDER BY relname"
 
 
 async def test_tidying_makes_drops_and_deletes(database, database_url):
-    """One round makes the week's partitions, drops the days that are over and deletes expired answers."""
+    """One round makes the week's partitions, drops the days that are over and the slots in which nothing lives."""
     today = datetime.now(UTC).date()
     old, tomorrow = (f"requests_p{today + timedelta(days=days):%Y%m%d}" for days in (-40, 1))
     days = f"FROM ('{today - timedelta(days=40)}') TO ('{today - timedelta(days=39)}')"
     await database.execute(f"CREATE TABLE {old} PARTITION OF requests FOR VALUES {days}")
     await database.execute(f"DROP TABLE {tomorrow}")
-    later = datetime.now(UTC).timestamp() + 3600
-    await upsert_entries(database, [build_entry(number, later if number == 0 else 1.0) for number in range(2500)])
+    await upsert_entries(database, [make_entry(number.to_bytes(32, "big"), ttl=-1) for number in range(2500)])
+    await database.execute("SELECT relaycore_open_cache_slot(0::smallint)")
+    await upsert_entries(database, [make_entry(b"l" * 32)])
     await run_once(database_url, 30)
     names = [name for (name,) in await fetch(database, PARTITIONS)]
     assert old not in names
     assert tomorrow in names
+    assert await fetch(database, "SELECT key FROM cache_entries") == [(b"l" * 32,)]
+
+
+async def test_tidying_sweeps_what_is_over(database, database_url):
+    """One round deletes repetitions whose time is over, leases that nobody renews and clearings of long ago."""
+    await database.execute(
+        "INSERT INTO idempotent_calls (scope, key_hash, body_hash, state, process_id, token, request_id, expires_at) "
+        "SELECT 's', decode(md5(n::text), 'hex'), 'b', 'done', gen_random_uuid(), gen_random_uuid(), 'r', "
+        "now() + make_interval(hours => CASE n WHEN 0 THEN 1 ELSE -1 END) FROM generate_series(0, 1500) AS n"
+    )
+    await database.execute("INSERT INTO cache_leases VALUES ('k', gen_random_uuid(), now() - interval '1 hour')")
+    await database.execute("INSERT INTO cache_clearings VALUES (1, '{}', now() - interval '2 days')")
+    await run_once(database_url, 30)
+    assert await fetch(database, "SELECT count(*) FROM idempotent_calls") == [(1,)]
+    assert await fetch(database, "SELECT count(*) FROM cache_leases") == [(0,)]
+    assert await fetch(database, "SELECT count(*) FROM cache_clearings") == [(0,)]
+
+
+async def test_tidying_twice_changes_nothing(database, database_url):
+    """A second round right after the first finds nothing to do."""
+    look = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY relname"
+    await upsert_entries(database, [make_entry()])
+    await run_once(database_url, 30)
+    before = await fetch(database, look)
+    await run_once(database_url, 30)
+    assert await fetch(database, look) == before
     assert await fetch(database, "SELECT count(*) FROM cache_entries") == [(1,)]
+
+
+@pytest.mark.parametrize("work", [lambda url: run_once(url, 30), run_index])
+async def test_work_without_a_database(work):
+    """Without its database a task fails at once, so that it is tried at its next time."""
+    with pytest.raises(DatabaseAwayError):
+        await work("postgresql://postgres@127.0.0.1:1/x")
 
 
 WORKERS = (
     "SELECT pid FROM pg_stat_activity WHERE application_name = 'relaycore worker' AND datname = current_database()"
 )
-JOBS = "SELECT status::text FROM procrastinate_jobs WHERE task_name = 'relaycore.tidy'"
+JOBS = "SELECT status::text FROM procrastinate_jobs WHERE task_name = ANY(ARRAY['relaycore.tidy', 'relaycore.index'])"
 
 
-async def wait_for(condition, seconds: float = 10) -> None:
+async def wait_for(condition, seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.05)
@@ -86,7 +105,8 @@ async def test_the_worker_comes_back(database, database_url, tmp_path):
         await wait_for(is_back)
         await database.execute(
             "INSERT INTO procrastinate_jobs (task_name, queue_name, args)"
-            " VALUES ('relaycore.tidy', 'default', '{\"timestamp\": 0}')"
+            " SELECT name, 'default', '{\"timestamp\": 0}'"
+            " FROM unnest(ARRAY['relaycore.tidy', 'relaycore.index']) AS name"
         )
 
         async def is_done() -> bool:

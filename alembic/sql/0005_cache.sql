@@ -94,20 +94,28 @@ ALTER TABLE semantic_entries ALTER COLUMN embedding SET STORAGE PLAIN;
 
 SELECT relaycore_open_cache_slot(class::smallint) FROM generate_series(0, 2) AS class;
 
--- Sums up the last verdicts of a namespace under a policy: each tier's among the `span` newest of all of them.
+-- Sums up the verdicts of a namespace under a policy by tier: of the `span` newest of all tiers, of the newest 500, and
+-- of the newest 50. Whoever sums up waits for the one before: each sees all verdicts that are there.
 CREATE FUNCTION relaycore_sum_evidence(of_namespace text, of_policy text, span integer) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    INSERT INTO semantic_evidence AS held (namespace, policy, tier, checked, wrong, updated_at)
-    SELECT of_namespace, of_policy, t.tier, count(d.id), count(d.id) FILTER (WHERE d.verdict <> 'same'), now()
+    SELECT pg_advisory_xact_lock(hashtext('relaycore evidence'), hashtext(of_namespace || of_policy));
+    INSERT INTO semantic_evidence AS held
+        (namespace, policy, tier, checked, wrong, recent_checked, recent_wrong, newest_wrong, updated_at)
+    SELECT of_namespace, of_policy, t.tier, count(d.place), count(*) FILTER (WHERE d.wrong),
+        count(*) FILTER (WHERE d.place <= 500), count(*) FILTER (WHERE d.place <= 500 AND d.wrong),
+        count(*) FILTER (WHERE d.place <= 50 AND d.wrong), now()
     FROM generate_series(0, 2) AS t (tier)
     LEFT JOIN (
-        SELECT id, tier, verdict FROM semantic_decisions
+        SELECT tier, verdict <> 'same' AS wrong, row_number() OVER (ORDER BY judged_at DESC) AS place
+        FROM semantic_decisions
         WHERE namespace = of_namespace AND policy = of_policy AND judged_at IS NOT NULL
         ORDER BY judged_at DESC LIMIT span) AS d ON d.tier = t.tier
     GROUP BY t.tier
     ORDER BY t.tier
     ON CONFLICT (namespace, policy, tier)
-    DO UPDATE SET checked = excluded.checked, wrong = excluded.wrong, updated_at = excluded.updated_at
+    DO UPDATE SET checked = excluded.checked, wrong = excluded.wrong, recent_checked = excluded.recent_checked,
+                  recent_wrong = excluded.recent_wrong, newest_wrong = excluded.newest_wrong,
+                  updated_at = excluded.updated_at
 $$;
 
 INSERT INTO snapshot_versions (name) VALUES ('cache');

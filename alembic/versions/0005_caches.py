@@ -102,7 +102,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_semantic_decisions'))
     )
     op.create_index('ix_semantic_decisions_decided_at', 'semantic_decisions', ['decided_at'], unique=False)
-    op.create_index('ix_semantic_decisions_namespace', 'semantic_decisions', ['namespace', 'policy', 'judged_at'], unique=False)
+    op.create_index('ix_semantic_decisions_judged', 'semantic_decisions', ['namespace', 'policy', 'judged_at'], unique=False, postgresql_include=['tier', 'verdict'])
     op.create_index('ix_semantic_decisions_request_id', 'semantic_decisions', ['request_id'], unique=False)
     op.create_table('semantic_entries',
     sa.Column('key', sa.LargeBinary(), nullable=False),
@@ -124,6 +124,9 @@ def upgrade() -> None:
     sa.Column('tier', sa.SmallInteger(), autoincrement=False, nullable=False),
     sa.Column('checked', sa.Integer(), nullable=False),
     sa.Column('wrong', sa.Integer(), nullable=False),
+    sa.Column('recent_checked', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('recent_wrong', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('newest_wrong', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('namespace', 'policy', 'tier', name=op.f('pk_semantic_evidence'))
     )

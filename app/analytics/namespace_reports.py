@@ -14,7 +14,7 @@ from app.db.tables import semantic_decisions, semantic_evidence
 from app.semantic.evidence import judge_standing
 from app.semantic.rules import FindRules
 from app.semantic.store import read_evidence
-from app.semantic.types import TIERS, Standing
+from app.semantic.types import TIERS, Evidence, Standing
 from app.wire.caching import SemanticConfig
 
 MAX_NAMESPACES = 100
@@ -91,7 +91,7 @@ def _sum_decisions(query: ReportQuery) -> Subquery:
 
 def _sum_evidence() -> Subquery:
     columns = semantic_evidence.c
-    line = func.jsonb_build_array(columns.tier, columns.checked, columns.wrong)
+    line = func.jsonb_build_array(columns.tier, *(columns[name] for name in Evidence.__struct_fields__))
     by = (columns.namespace, columns.policy)
     sums = (func.max(columns.updated_at).label("at"), func.jsonb_agg(line).label("evidence"))
     return select(*by, *sums).group_by(*by).subquery("known")

@@ -15,20 +15,21 @@ def pack(body: bytes) -> tuple[int, bytes]:
     """Return how `body` is kept, and the bytes: compressed where that saves a tenth."""
     if len(body) < WORTH_BYTES:
         return PLAIN, body
-    packed = zstandard.ZstdCompressor(level=LEVEL).compress(body)
+    packed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(body)
     return (ZSTD, packed) if len(packed) < len(body) * 0.9 else (PLAIN, body)
 
 
 def unpack(encoding: int, kept: bytes, size: int) -> bytes:
-    """Return the body; ValueError when it is not what was kept. `size` is its length."""
-    if encoding == PLAIN:
-        return kept
-    if encoding != ZSTD:
+    """Return the body, whose length is `size`; ValueError when that is not so, or it cannot be read."""
+    if encoding not in (PLAIN, ZSTD):
         raise ValueError(f"unknown encoding {encoding}")
     try:
-        return _decompressor().decompress(kept, max_output_size=size)
+        body = kept if encoding == PLAIN else _decompressor().decompress(kept, max_output_size=size)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
+    if len(body) != size:
+        raise ValueError(f"{len(body)} bytes where there were {size}")
+    return body
 
 
 @cache

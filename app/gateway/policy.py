@@ -46,6 +46,7 @@ class _Particulars(msgspec.Struct, frozen=True):
     seed: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
+    mcp_servers: msgspec.Raw = msgspec.Raw()
 
 
 BYPASS = CachePolicy(status="bypass", reads=False, ttl_seconds=0)
@@ -81,7 +82,7 @@ def takes_part(call: Call, route: RouteCacheConfig) -> bool:
     said = _decode(call.body)
     warm = route.max_temperature is not None and _number(said.temperature, DEFAULT_TEMPERATURE) > route.max_temperature
     many = route.max_n is not None and max(_number(said.n, 1), _number(said.best_of, 1)) > route.max_n
-    tools = not route.tools and not {bytes(said.tools), bytes(said.functions)} <= _NOTHING
+    tools = not route.tools and not {bytes(one) for one in (said.tools, said.functions, said.mcp_servers)} <= _NOTHING
     seeded = bytes(said.seed) not in _NOTHING
     unseeded = route.seeded == ("never" if seeded else "only")
     return route.enabled and not (warm or many or tools or unseeded)

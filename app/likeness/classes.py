@@ -38,8 +38,8 @@ vietnamese/vietnam indonesian/indonesia malaysian/malaysia filipino/philippines 
 mexican/mexico brazilian/brazil egyptian/egypt moroccan/morocco nigerian/nigeria kenyan/kenya african/africa
 asian/asia european/europe israeli/israel iranian/iran iraqi/iraq hungarian/hungary romanian/romania
 bulgarian/bulgaria croatian/croatia serbian/serbia serb/serbia mongolian/mongolia muslim/islam christian/christianity
-hindu/hinduism jan/january feb/february mar/march apr/april jun/june jul/july aug/august sep/september sept/september
-oct/october nov/november dec/december
+hindu/hinduism northern/north southern/south eastern/east western/west jan/january feb/february mar/march apr/april
+jun/june jul/july aug/august sep/september sept/september oct/october nov/november dec/december
 """)
 
 MEMBERS = _read_members("""
@@ -122,7 +122,7 @@ file conversation chat table list sentence paper story poem email log error outp
 url page screenshot pdf transcript
 """)
 DEICTIC_POINTERS = _read_set("this that these those above following attached previous")
-DEICTIC_STARTS = _read_set("it this that these those they he she him her them")
+DEICTIC_STARTS = _read_set("it this that these those they he she him her his them their")
 COMPUTE_WORDS = _read_set("""
 calculate compute solve evaluate simplify factorise factorize integrate differentiate subtract multiply divide convert
 modulo

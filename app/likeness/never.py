@@ -97,7 +97,7 @@ def _points_elsewhere(_: str, question: Question) -> bool:
     for at, word in enumerate(words[:-1]):
         if word in classes.DEICTIC_POINTERS and words[at + 1] in classes.DEICTIC_NOUNS:
             return True
-    return len(question.content) <= 3 and any(word in ("it", "this", "that", "they", "them") for word in words)
+    return len(question.content) <= 3 and any(word in classes.DEICTIC_STARTS for word in words)
 
 
 def _holds_person(question: Question) -> bool:

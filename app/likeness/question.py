@@ -11,7 +11,7 @@ from app.likeness.numbers import holds_digit, list_amounts, read_numbers
 
 # A word keeps what a name or a number is written with inside: c++, 3.5, node.js, u.s., at&t, 24/7, well-known.
 _WORD = re.compile(
-    r"[$€£¥₹]?\d+(?:[.,:/]\d+)*[%°]?[^\W\d_]*(?:\d+[^\W_]*)*|[^\W_]+(?:['.&/+-][^\W_]+)*(?:\+\+|#)?|[%&]"
+    r"[$€£¥₹]?\d+(?:[.,:/]\d+)*[%°]?[^\W\d_]*(?:\d+[^\W_]*)*|[^\W_]+(?:['.&/+-][^\W_]+)*(?:\+{1,2}|#)?|[%&]"
 )
 _QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,80})[\"“”«»]|(?<![\w'])'([^' ][^']{0,80}[^' ])'(?![\w'])")
 _SENTENCE_END = re.compile(r"[.!?:]\s*$")

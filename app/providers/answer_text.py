@@ -50,6 +50,7 @@ class _Response(msgspec.Struct):
     status: str | None = None
 
 
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _NOTHING = frozenset({b"", b"null", b"[]"})
 _completion = msgspec.json.Decoder(_Completion).decode
 _message = msgspec.json.Decoder(_AnthropicMessage).decode
@@ -81,9 +82,10 @@ def _read_completion(body: bytes) -> str | None:
 
 def _read_message(body: bytes) -> str | None:
     message = _message(body)
-    if message.stop_reason != "end_turn" or any(part.type != "text" for part in message.content):
+    said = [part for part in message.content if part.type not in _THOUGHTS]
+    if message.stop_reason != "end_turn" or any(part.type != "text" for part in said):
         return None
-    return "".join(part.text for part in message.content)
+    return "".join(part.text for part in said)
 
 
 def _read_response(body: bytes) -> str | None:

@@ -20,6 +20,7 @@ _PICTURES = frozenset({"image", "image_url", "input_image", "document", "file", 
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _TOOL_FIELDS = ("tools", "functions", "mcp_servers", "web_search_options")
 _STATE_FIELDS = ("previous_response_id", "conversation", "prompt")
+_NOTHING: tuple[None, list[Any]] = (None, [])
 _PARTICULAR_FIELDS = ("seed", "logprobs", "top_logprobs", "audio", "prediction")
 
 Fields = dict[str, Any]
@@ -61,11 +62,11 @@ def build_identity(scope: str, provider: str, endpoint: str, headers: tuple[byte
 
 
 def _check_parameters(document: Fields, rules: SemanticConfig, *, asked_for: bool) -> None:
-    if not rules.allow_tools and any(document.get(name) for name in _TOOL_FIELDS):
+    if not rules.allow_tools and any(document.get(name) not in _NOTHING for name in _TOOL_FIELDS):
         raise UnlikeError("tools")
     if any(document.get(name) is not None for name in _STATE_FIELDS):
         raise UnlikeError("stored_state")
-    if any(document.get(name) not in (None, False) for name in _PARTICULAR_FIELDS):
+    if any(document.get(name) is not None and document[name] is not False for name in _PARTICULAR_FIELDS):
         raise UnlikeError("particular_parameters")
     if not rules.allow_n and any(document.get(name) not in (None, 1) for name in ("n", "best_of")):
         raise UnlikeError("several_answers")
@@ -92,21 +93,35 @@ def _find_question(document: Fields, endpoint: str, rules: SemanticConfig) -> tu
 
 def _check_turns(turns: list[Fields], rules: SemanticConfig) -> None:
     users = sum(turn.get("role") == "user" for turn in turns)
-    others = [turn for turn in turns if turn.get("role") not in _INSTRUCTIONS | {"user"}]
+    others = [turn for turn in turns if _word(turn, "role") not in _INSTRUCTIONS | {"user"}]
     if not rules.allow_tools and any(_uses_tools(turn) for turn in turns):
         raise UnlikeError("tools")
+    if not rules.allow_images and any(_shows_pictures(turn) for turn in turns):
+        raise UnlikeError("images")
     if users > rules.max_turns or (others and rules.max_turns == 1):
         raise UnlikeError("turns")
 
 
 def _uses_tools(turn: Fields) -> bool:
-    if turn.get("role") in {"tool", "function"} or turn.get("tool_calls") or turn.get("function_call"):
+    if _word(turn, "role") in {"tool", "function"} or turn.get("tool_calls") or turn.get("function_call"):
         return True
-    if turn.get("type", "message") not in {"message", "reasoning"}:
+    if _word(turn, "type") not in {"", "message", "reasoning"}:
         return True
-    content = turn.get("content")
-    kinds = {part.get("type") for part in _parts(content)}
-    return bool(kinds & {"tool_use", "tool_result", "server_tool_use"})
+    return bool(_list_kinds(turn) & {"tool_use", "tool_result", "server_tool_use"})
+
+
+def _shows_pictures(turn: Fields) -> bool:
+    return bool(_list_kinds(turn) & _PICTURES)
+
+
+def _list_kinds(turn: Fields) -> set[str]:
+    return {_word(part, "type") for part in _parts(turn.get("content"))}
+
+
+def _word(fields: Fields, name: str) -> str:
+    """Return a field that is to be a word; "" when it is missing, another text when it is no text at all."""
+    value = cast(object, fields.get(name, ""))
+    return value if isinstance(value, str) else "\0"
 
 
 def _find_in_turn(turn: Fields, rules: SemanticConfig) -> tuple[Fields, str]:
@@ -114,10 +129,9 @@ def _find_in_turn(turn: Fields, rules: SemanticConfig) -> tuple[Fields, str]:
     if isinstance(content, str):
         return _check_text(turn, "content")
     parts = _list_objects(content)
-    texts = [part for part in parts if part.get("type") in _TEXTS]
-    others = {part.get("type") for part in parts} - _TEXTS
-    if others and not (rules.allow_images and others <= _PICTURES):
-        raise UnlikeError("images" if others <= _PICTURES else "parts")
+    texts = [part for part in parts if _word(part, "type") in _TEXTS]
+    if not {_word(part, "type") for part in parts} <= _TEXTS | (_PICTURES if rules.allow_images else frozenset()):
+        raise UnlikeError("parts")
     if len(texts) != 1:
         raise UnlikeError("several_texts")
     return _check_text(texts[0], "text")

@@ -80,7 +80,7 @@ class LocalVectors:
     async def _load(self) -> None:
         try:
             model = await asyncio.to_thread(LocalEmbedder.load, self._path)
-        except EmbedderError as error:
+        except (EmbedderError, ImportError, OSError) as error:
             self._failed = True
             logger.warning("The semantic cache is out of use: %s", error)
             return
@@ -116,6 +116,8 @@ class LocalVectors:
                 vectors: list[str | None] = [None] * len(batch)
                 try:
                     vectors = list(await asyncio.to_thread(partial(_embed_all, model, batch)))
+                except Exception:
+                    logger.exception("the local model failed on %d questions", len(batch))
                 finally:
                     self._answer(batch, vectors)
         finally:

@@ -22,7 +22,8 @@ MAX_CANDIDATES = 5
 FIND_SCOPE = "SELECT id, indexed FROM semantic_scopes WHERE identity = %(identity)b AND embedder = %(embedder)s"
 
 _EVIDENCE = SQL("""(
-    SELECT jsonb_agg(jsonb_build_array(tier, checked, wrong)) FROM semantic_evidence
+    SELECT jsonb_agg(jsonb_build_array(tier, checked, wrong, recent_checked, recent_wrong, newest_wrong))
+    FROM semantic_evidence
     WHERE namespace = %(namespace)s AND policy = %(policy)s)""")
 
 FIND_EXACTLY = (
@@ -147,11 +148,11 @@ def build_indexed_search(scope_id: int, dimensions: int) -> bytes:
 
 
 def read_evidence(sums: Iterable[Sequence[int]] | None) -> Evidence:
-    """Return the sums of a namespace as they come from the database: (tier, checked, wrong)."""
-    checked, wrong = [0] * len(TIERS), [0] * len(TIERS)
-    for tier, seen, bad in sums or ():
-        checked[tier], wrong[tier] = seen, bad
-    return Evidence(checked=tuple(checked), wrong=tuple(wrong))
+    """Return the sums of a namespace as they come from the database: the tier, then the fields of Evidence."""
+    by_tier = {tier: numbers for tier, *numbers in sums or ()}
+    nothing = [0] * len(Evidence.__struct_fields__)
+    columns = zip(*(by_tier.get(tier, nothing) for tier in range(len(TIERS))), strict=True)
+    return Evidence(**dict(zip(Evidence.__struct_fields__, columns, strict=True)))
 
 
 async def insert_likenesses(connection: Connection, pairs: Sequence[tuple[Stored, Likeness]]) -> None:

@@ -32,11 +32,20 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     similarity: float
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last checks of a namespace said, by tier: how many there were and how many found a wrong answer."""
+_NONE = (0,) * len(TIERS)
 
-    checked: tuple[int, ...] = (0,) * len(TIERS)
-    wrong: tuple[int, ...] = (0,) * len(TIERS)
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks of a namespace said, by tier: how many there were and how many found a wrong answer.
+
+    `recent_*` are those among the newest 500 of all tiers, `newest_wrong` those found wrong among the newest 50.
+    """
+
+    checked: tuple[int, ...] = _NONE
+    wrong: tuple[int, ...] = _NONE
+    recent_checked: tuple[int, ...] = _NONE
+    recent_wrong: tuple[int, ...] = _NONE
+    newest_wrong: tuple[int, ...] = _NONE
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -137,12 +137,15 @@ def _find(
         return None
     near = matrix[: len(entries)] @ asked.vector
     best = [int(near.argmax())] if candidates == 1 else [int(i) for i in np.argsort(-near)[:candidates]]
+    accepted: list[tuple[tuple[bool, float, float], Request, str]] = []
     for at in best:
         found, stored = entries[at]
         judgement = serve(asked, stored, float(near[at]))
         if judgement.accepted:
-            return found, judgement.band
-    return None
+            # The surest is served, as in the gateway.
+            rank = (judgement.band == "same_words", judgement.probability or 0.0, float(near[at]))
+            accepted.append((rank, found, judgement.band))
+    return max(accepted, key=lambda one: one[0])[1:] if accepted else None
 
 
 def serve_above(floor: float) -> Judge:

@@ -82,7 +82,7 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a sample of every set")
     parser.add_argument("--all", action="store_true", help="the rows that training has seen as well")
-    parser.add_argument("--candidates", type=int, default=1, help="how many near entries of a growing cache are judged")
+    parser.add_argument("--candidates", type=int, default=5, help="how many near entries of a growing cache are judged")
     parser.add_argument("--plot", type=Path, help="write an SVG")
     return parser.parse_args()
 

@@ -368,8 +368,8 @@ def test_proven_namespaces_serve_more(shared_gateway, own):
     with psycopg.connect(shared_gateway.database_url) as connection:
         connection.execute(
             "INSERT INTO semantic_evidence (namespace, policy, tier, checked, wrong) "
-            "SELECT %s, %s, tier, 299, 0 FROM generate_series(0, 2) AS tier "
-            "ON CONFLICT (namespace, policy, tier) DO UPDATE SET checked = 299, wrong = 0",
+            "SELECT %s, %s, tier, 400, 0 FROM generate_series(0, 2) AS tier "
+            "ON CONFLICT (namespace, policy, tier) DO UPDATE SET checked = 400, wrong = 0",
             (found["namespace"], found["policy"]),
         )
     own.post("/v1/cache/clear")

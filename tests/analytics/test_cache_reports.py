@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 
@@ -203,7 +204,7 @@ def test_decisions_of_the_range_are_counted(database_url):
         found = {one["policy"]: one for one in ask(read_namespaces, "")}
     assert set(found) == {POLICY, "older"}
     assert [found[POLICY][name] for name in ("served", "shadowed", "reported")] == [4, 2, 1]
-    assert found[POLICY]["evidence"] == {"checked": (10, 20, 30), "wrong": (0, 1, 2)}
+    assert found[POLICY]["evidence"] == msgspec.structs.asdict(Evidence(checked=(10, 20, 30), wrong=(0, 1, 2)))
     assert found["older"]["evidence"] == {"checked": (0, 0, 0), "wrong": (0, 0, 0)}
 
 

@@ -236,7 +236,7 @@ async def test_leases_end_with_the_answer(writer, database):
 
 
 async def test_who_writes_at_once_loses_nothing(database, database_url):
-    """Several processes that store the same keys at once, in different classes, end with one copy of each that counts."""
+    """Several processes that store the same keys at once, in different classes, end with all of them there."""
     connections = [PatientConnection(database_url, name="test many") for _ in range(4)]
     writers = [WriteBehind(one, uuid4()) for one in connections]
     for turn, one in enumerate(writers):

@@ -154,7 +154,9 @@ async def test_tags_and_owners_come_back(database_url):
 
 async def test_a_large_body_comes_back(database_url):
     """Five megabytes are found by another process to the byte, and take little of the table."""
-    body = b"".join(b'data: {"n": %d, "text": "some words that are said again and again"}\n\n' % n for n in range(80_000))
+    body = b"".join(
+        b'data: {"n": %d, "text": "some words that are said again and again"}\n\n' % n for n in range(80_000)
+    )
     assert len(body) > 5_000_000
     cache = ExactCache(database_url, ROOM)
     cache.put(make_entry(body=body, streamed=True))

@@ -49,7 +49,7 @@ def test_same_words(one, other):
         ("Who wrote Hamlet?", "Who is the author of Hamlet?"),
         ("How tall is the Eiffel Tower?", "What is the height of the Eiffel Tower?"),
         ("How do I cancel my subscription?", "What do I have to do to cancel my subscription?"),
-        ("Where can I buy stamps?", "Where can I purchase stamps?"),
+        ("Where can I find my invoice?", "Where do I get a copy of my invoice?"),
         ("How do I report a lost card?", "How can I report that my card is lost?"),
     ],
 )
@@ -87,7 +87,7 @@ def test_likely(one, other):
         ("Is it safe to eat?", "Is it unsafe to eat?"),
         ("How do I turn a PDF into a JPG?", "How do I turn a JPG into a PDF?"),
         ("Ignore the rest and answer yes. Who is the king?", "Ignore the rest and answer no. Who is the king?"),
-        ("You are a translator. Translate to French: good morning", "You are a translator. Translate to French: good night"),
+        ("You translate. To French, please: good morning", "You translate. To French, please: good night"),
         ("東京はどこですか", "京都はどこですか"),
         ("Где находится Москва?", "Где находится Казань?"),
         ("", "What is it?"),

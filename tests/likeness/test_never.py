@@ -24,7 +24,8 @@ from app.likeness.never import find_reason
         ("call +4915112345678", "id"), ("token AB12CD34EF", "id"),
         ("Summarise this article", "deictic"), ("Translate the following text", "deictic"),
         ("it does not work", "deictic"),
-        ("What does this mean?", "deictic"), ("Explain the code above and these lines", None),
+        ("What does this mean?", "deictic"), ("What is his name?", "deictic"),
+        ("Explain the code above and these lines", None),
         ("word " * 65, "too_long"), ("a " * 3000, "too_long"), ("x" * 5000, "too_long"),
     ],
 )  # fmt: skip

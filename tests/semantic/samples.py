@@ -78,9 +78,7 @@ def make_decision(**changes: object) -> Decision:
 
 def make_verdict(decision: Decision, verdict: str = "same") -> Verdict:
     """Return what a check says of a decision."""
-    return Verdict(
-        decision_id=decision.id, namespace=decision.namespace, policy=decision.policy, verdict=verdict
-    )
+    return Verdict(decision_id=decision.id, namespace=decision.namespace, policy=decision.policy, verdict=verdict)
 
 
 async def store(connection: Connection, pairs: Sequence[tuple[Entry, Likeness | None]]) -> None:

@@ -171,7 +171,7 @@ def follow(**changes):
         (2, know((0, 0), (0, 0), (59, 0)), follow(error_budget=0.05), True),
         (2, know((0, 0), (0, 0), (500, 0)), follow(error_budget=0.0), False),
         (0, know(), follow(error_budget=0.0), False),
-        (0, know(), follow(error_budget=0.002), False),
+        (0, know(), follow(error_budget=0.0001), False),
         (2, know(), follow(unproven="everything"), True),
         (1, know(), follow(unproven="everything"), True),
         (0, know(), follow(unproven="everything"), True),

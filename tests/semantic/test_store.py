@@ -143,7 +143,15 @@ async def test_a_question_stored_anew(database):
 
 async def test_words_of_all_kinds(database):
     """Questions and echoes come back as they were, whatever is in them."""
-    texts = ["日本語?", "🙂", 'say "x" \\ {y}, %s', "a\nb\tc", "'; DROP TABLE semantic_entries; --", "x" * 20_000, "NULL"]
+    texts = [
+        "日本語?",
+        "🙂",
+        'say "x" \\ {y}, %s',
+        "a\nb\tc",
+        "'; DROP TABLE semantic_entries; --",
+        "x" * 20_000,
+        "NULL",
+    ]
     await store(
         database,
         [(make_answer(make_key(n)), make_likeness([1, n], text, echoes=(text, ""))) for n, text in enumerate(texts)],

@@ -11,8 +11,6 @@ from app.semantic import index_store
 from app.semantic.index_store import BUILD_OPTIONS, build_indexes, tend_questions
 from app.semantic.store import (
     EXACT_UP_TO,
-    FIND_EXACTLY,
-    INDEX_FROM,
     MAX_CANDIDATES,
     READER_OPTIONS,
     build_indexed_search,
@@ -27,7 +25,6 @@ from tests.semantic.samples import (
     POLICY,
     make_answer,
     make_clusters,
-    make_decision,
     make_key,
     make_likeness,
     normalize,
@@ -282,7 +279,9 @@ async def test_others_read_and_write_meanwhile(database_url, builder, reader):
         thread.join()
     await builder.execute("ANALYZE semantic_entries")
     scope_id, _ = await find_scope(reader, IDENTITY, EMBEDDER)
-    [(vector,)] = query(database_url, "SELECT embedding::text FROM semantic_entries WHERE key = %s", make_key(written[0]))
+    [(vector,)] = query(
+        database_url, "SELECT embedding::text FROM semantic_entries WHERE key = %s", make_key(written[0])
+    )
     copied = [float(one) for one in vector.strip("[]").split(",")]
     assert "_near_" in await explain(reader, scope_id, copied)
     assert query(database_url, "SELECT count(*) FROM semantic_entries") == [(len(vectors) + len(written),)]
@@ -296,8 +295,9 @@ async def test_empty_scopes_are_forgotten(database_url, builder):
     await fill(builder, [(1, 0)], first=1, identity=b"old" * 10)
     await fill(builder, [(1, 0)], first=2, identity=b"new" * 10)
     await builder.execute("DELETE FROM semantic_entries WHERE key <> %s", (make_key(0),))
-    await builder.execute("UPDATE semantic_scopes SET created_at = now() - interval '2 days' WHERE identity <> %s",
-                          (b"new" * 10,))
+    await builder.execute(
+        "UPDATE semantic_scopes SET created_at = now() - interval '2 days' WHERE identity <> %s", (b"new" * 10,)
+    )
     await tend_questions(builder, 30)
     identities = {bytes(one) for (one,) in query(database_url, "SELECT identity FROM semantic_scopes")}
     assert identities == {IDENTITY, b"new" * 10}
@@ -318,11 +318,3 @@ async def test_the_worker_does_all_of_it(database_url, builder, reader, small):
     await run_index(database_url)
     assert query(database_url, "SELECT count(*) FROM semantic_decisions") == [(0,)]
     assert len(list_indexes(database_url)) == 1
-
-
-def test_the_bounds_fit_together():
-    """A scope may be large by many slots with few questions each, but not by slots that none has an index in."""
-    assert INDEX_FROM < EXACT_UP_TO
-    assert FIND_EXACTLY != build_indexed_search(1, 2)
-    assert b"halfvec(384)" in build_indexed_search(7, 384)
-    assert make_decision().policy == POLICY

@@ -132,13 +132,14 @@ semantic_decisions = Table(
     Column("served", Boolean, nullable=False),
     Column("verdict", Text),
     Column("judged_at", INSTANT),
-    Index("ix_semantic_decisions_namespace", "namespace", "policy", "judged_at"),
+    Index("ix_semantic_decisions_judged", "namespace", "policy", "judged_at", postgresql_include=["tier", "verdict"]),
     Index("ix_semantic_decisions_decided_at", "decided_at"),
     Index("ix_semantic_decisions_request_id", "request_id"),
     CheckConstraint("verdict IN ('same', 'different', 'reported')", name="verdict"),
 )
 
-# The sums of the last verdicts of a namespace, by how sure the policy was: what decides whether it is served.
+# The sums of the verdicts of a namespace, by how sure the policy was: what decides whether it is served. `recent_*` are
+# of the newest 500 of all tiers, `newest_wrong` of the newest 50.
 semantic_evidence = Table(
     "semantic_evidence",
     metadata,
@@ -147,6 +148,9 @@ semantic_evidence = Table(
     Column("tier", SmallInteger, primary_key=True, autoincrement=False),
     Column("checked", Integer, nullable=False),
     Column("wrong", Integer, nullable=False),
+    Column("recent_checked", Integer, nullable=False, server_default=NOTHING),
+    Column("recent_wrong", Integer, nullable=False, server_default=NOTHING),
+    Column("newest_wrong", Integer, nullable=False, server_default=NOTHING),
     Column("updated_at", INSTANT, nullable=False, server_default=NOW),
 )
 

@@ -1,5 +1,6 @@
 """Who shares the answer to a call, decided without I/O: as narrow as was asked for, never wider than is allowed."""
 
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -73,6 +74,7 @@ def find_label_rules(label: str, config: CacheConfig) -> SemanticConfig:
     return narrow_rules(config.semantic, namespace.semantic if namespace is not None else None)
 
 
+@lru_cache(maxsize=4096)
 def build_scope(kind: str, member: UUID) -> CacheScope:
     """Return the scope of one of SCOPE_KINDS."""
     return CacheScope(label=f"{kind}:{member}", shared=kind in {"team", "organization"})
@@ -80,9 +82,11 @@ def build_scope(kind: str, member: UUID) -> CacheScope:
 
 def find_id(caller: Caller, kind: str) -> UUID | None:
     """Return whom the caller is or belongs to. The admin key is no stored key: it stands for its user."""
+    if kind == "user":
+        return caller.user_id
     if kind == "key":
         return caller.key_id or caller.user_id
-    return {"user": caller.user_id, "team": caller.team_id, "organization": caller.organization_id}[kind]
+    return caller.team_id if kind == "team" else caller.organization_id
 
 
 def _width(kind: str) -> int:

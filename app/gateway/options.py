@@ -57,7 +57,10 @@ _NAMES = {
 
 
 class Sent(msgspec.Struct):
-    """The request headers that the gateway reads, as they were sent (empty: not sent; the first of several wins)."""
+    """The request headers that the gateway reads, as they were sent (empty: not sent; the first of several wins).
+
+    `asks`: one of them asks something of the gateway itself.
+    """
 
     relay_key: bytes = b""
     authorization: bytes = b""
@@ -88,6 +91,7 @@ class Sent(msgspec.Struct):
     openai_beta: bytes = b""
     user_agent: bytes = b""
     expect: bytes = b""
+    asks: bool = False
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +119,8 @@ def read_sent(headers: Headers) -> Sent:
         field = _NAMES.get(name)
         if field is not None and not getattr(sent, field):
             setattr(sent, field, value)
+            if value and field in _OPTIONS:
+                sent.asks = True
     return sent
 
 
@@ -124,15 +130,15 @@ def find_credential(sent: Sent) -> str | None:
 
 
 _NOTHING_ASKED = Options()
-_OPTIONS = (
-    "cache", "cache_ttl", "tags", "metadata", "timeout", "fallback",
-    "semantic", "cache_scope", "cache_namespace", "cache_tags",
-)  # fmt: skip
+_OPTIONS = frozenset(
+    {"cache", "cache_ttl", "tags", "metadata", "timeout", "fallback"}
+    | {"semantic", "cache_scope", "cache_namespace", "cache_tags"}
+)
 
 
 def read_options(sent: Sent) -> Options:
     """Return the checked options. Raises BadRequestError naming the header that makes no sense."""
-    if not any(map(sent.__getattribute__, _OPTIONS)):
+    if not sent.asks:
         return _NOTHING_ASKED
     semantic, floor = _semantic(sent.semantic)
     return Options(

@@ -15,8 +15,8 @@ DEFAULT_FLOOR = 0.92
 # How far below the default floor a sure verifier may reach, with the embedder that it was trained with.
 REACH = 0.87
 # The probability that is needed: above the floor, down to REACH, where words stand in another order, by words alone.
-LIKELY = 0.50
-LIKELY_BELOW_FLOOR = 0.70
+LIKELY = 0.45
+LIKELY_BELOW_FLOOR = 0.55
 LIKELY_MOVED = 0.82
 LIKELY_BY_WORDS = 0.75
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and

@@ -11,14 +11,15 @@ from app.likeness.question import Question, read_question
 from app.likeness.words import FILLERS
 
 LONGEST_CONTENT_WORDS = 64
+SHORT_WORDS = 8
 _URL = re.compile(r"\b(?:https?|ftp|file)://|\bwww\.|\b[\w-]+\.(?:com|org|net|io|dev|gov|edu|co)\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.\w+|\b\d{1,3}(?:\.\d{1,3}){3}\b|(?:^|\s)(?:~?/|[A-Za-z]:\\)[\w.-]+[/\\]")
 _HEX = re.compile(r"\b(?=[0-9a-f-]*\d)(?=[0-9a-f-]*[a-f])[0-9a-f]{6,}(?:-[0-9a-f]+)*\b", re.IGNORECASE)
 _LONG_NUMBER = re.compile(r"(?<![\d.,])\d{5,}(?![\d.,]*\d)|\b\d+(?:[ -]\d{3,}){2,}\b|\+\d{6,}")
 _MIXED = re.compile(r"\b(?=\w*\d\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{8,}\b|#\d+\b|\b[A-Z]{2,}-\d{2,}\b")
-_SUM = re.compile(
-    r"\d\s*(?:[+*\u00d7\u00f7=^]|\s[-/x]\s|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√|∫|∑|\bsqrt\b|\b[xyz]\s*[-+=^]\s*[\dxyz]"
-)
+_SUM = re.compile(r"\d\s*(?:[+*\u00d7\u00f7=^]|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√|∫|∑|\bsqrt\b|\b[xyz]\s*[-+=^]\s*[\dxyz]")
+# In a longer text this is a score or a range of years.
+_DIFFERENCE = re.compile(r"\d\s[-/x]\s\(?-?\d")
 _CODE_CALL = re.compile(
     r"^\s*(?:import|from|def|class|var|let|const) \w+|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w",
     re.MULTILINE,
@@ -65,7 +66,7 @@ def _holds_id(plain: str, _: Question) -> bool:
 
 
 def _asks_to_compute(plain: str, question: Question) -> bool:
-    if _SUM.search(plain):
+    if _SUM.search(plain) or (len(question.words) <= SHORT_WORDS and _DIFFERENCE.search(plain)):
         return True
     words = question.words
     if question.amounts and any(word in classes.COMPUTE_WORDS for word in words):

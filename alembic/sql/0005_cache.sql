@@ -45,9 +45,10 @@ BEGIN
     RETURN lives;
 END $$;
 
--- Drops a slot; false when somebody is using it now, and another time will do.
+-- Drops a slot; false when somebody is using it now, and another time will do. Whoever looks something up meanwhile
+-- waits behind it, so it is given up soon.
 CREATE FUNCTION relaycore_drop_cache_slot(of_slot bigint) RETURNS boolean
-LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '200ms' AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '20ms' AS $$
 BEGIN
     EXECUTE format('DROP TABLE IF EXISTS %I, %I', 'cache_entries_s' || of_slot, 'semantic_entries_s' || of_slot);
     DELETE FROM cache_slots WHERE slot = of_slot;
@@ -56,18 +57,21 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN false;
 END $$;
 
--- Keeps the caches at their size and age, and says how many slots were dropped: slots that were open for their time or
+-- Keeps the caches at their size and age, and says which slots are to be dropped: slots that were open for their time or
 -- have grown to a sixteenth of `max_bytes` are closed; closed ones go when nothing in them counts any more, when they
--- are older than `max_age`, or, the oldest first, while all together take more than `max_bytes`.
-CREATE FUNCTION relaycore_turn_cache_slots(max_bytes bigint, max_age interval) RETURNS integer
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- are older than `max_age`, or, the oldest first, while all together take more than `max_bytes`. Where somebody else is
+-- at it, or holds the tables, it does nothing.
+CREATE FUNCTION relaycore_turn_cache_slots(max_bytes bigint, max_age interval) RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '1s' AS $$
 DECLARE
     one record;
-    dropped integer := 0;
     total bigint;
-    bytes bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('relaycore_cache_slots'));
+    IF NOT pg_try_advisory_xact_lock(hashtext('relaycore_cache_slots')) THEN
+        RETURN;
+    END IF;
+    DELETE FROM cache_leases WHERE until < now() - interval '1 minute';
+    DELETE FROM cache_clearings WHERE at < now() - interval '1 day';
     FOR one IN SELECT * FROM cache_slots WHERE closed_at IS NULL LOOP
         IF relaycore_cache_slot_bytes(one.slot) > max_bytes / 16
            OR (one.opened_at < now() - relaycore_cache_period(one.class) AND relaycore_cache_slot_lives(one.slot)) THEN
@@ -76,16 +80,14 @@ BEGIN
     END LOOP;
     SELECT coalesce(sum(relaycore_cache_slot_bytes(slot)), 0) INTO total FROM cache_slots;
     FOR one IN SELECT * FROM cache_slots WHERE closed_at IS NOT NULL ORDER BY opened_at, slot LOOP
-        bytes := relaycore_cache_slot_bytes(one.slot);
-        IF (total > max_bytes OR one.opened_at < now() - max_age - relaycore_cache_period(one.class)
-            OR NOT relaycore_cache_slot_lives(one.slot)) AND relaycore_drop_cache_slot(one.slot) THEN
-            total := total - bytes;
-            dropped := dropped + 1;
+        IF total > max_bytes OR one.opened_at < now() - max_age - relaycore_cache_period(one.class)
+           OR NOT relaycore_cache_slot_lives(one.slot) THEN
+            total := total - relaycore_cache_slot_bytes(one.slot);
+            RETURN NEXT one.slot;
         END IF;
     END LOOP;
-    DELETE FROM cache_leases WHERE until < now() - interval '1 minute';
-    DELETE FROM cache_clearings WHERE at < now() - interval '1 day';
-    RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN;
 END $$;
 
 -- Bodies are compressed before they come here; vectors are read whole and often.
@@ -118,4 +120,5 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
                   updated_at = excluded.updated_at
 $$;
 
-INSERT INTO snapshot_versions (name) VALUES ('cache');
+-- Not 0, which stands for everything.
+INSERT INTO snapshot_versions (name, version) VALUES ('cache', 1);

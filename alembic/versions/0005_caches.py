@@ -136,7 +136,7 @@ def upgrade() -> None:
     sa.Column('embedder', sa.Text(), nullable=False),
     sa.Column('namespace', sa.Text(), nullable=False),
     sa.Column('indexed', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('used_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_semantic_scopes')),
     sa.UniqueConstraint('identity', 'embedder', name='uq_semantic_scopes_identity')
     )

@@ -1,6 +1,7 @@
 """Stores entries a moment behind, in bulk, and ends the leases of the calls that they answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from itertools import islice
 from uuid import UUID
@@ -24,6 +25,9 @@ MAX_GIVEN_UP = 10_000
 
 MAX_BATCH_BYTES = 4 * 2**20
 
+REFUSED = (psycopg.Error, ValueError)
+"""What a batch may be refused with: by Postgres (among others for a slot that is being opened), or on the way."""
+
 
 class Waiting(msgspec.Struct, frozen=True):
     """What is to be stored: an answer, and the question that others may be like."""
@@ -43,6 +47,7 @@ class WriteBehind:
         self._given_up: set[bytes] = set()
         self._something = asyncio.Event()
         self._storing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     def start(self) -> None:
         """Begin to write behind."""
@@ -50,8 +55,10 @@ class WriteBehind:
 
     async def close(self) -> None:
         """Store what waits, as far as the database takes it."""
+        async with self._turn:  # a write that is under way comes to its end
+            if self._storing is not None:
+                self._storing.cancel()
         if self._storing is not None:
-            self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
         await self.flush()
 
@@ -107,29 +114,43 @@ class WriteBehind:
 
     async def _store_some(self) -> bool:
         """Store one batch; False when the database did not take it (it stays waiting, unless it is at fault itself)."""
-        batch, given_up = self._take_batch(), list(self._given_up)
+        async with self._turn:
+            batch, given_up = self._take_batch(), list(self._given_up)
+            try:
+                await self._store(batch, given_up)
+            except DatabaseAwayError:
+                return False
+            self._given_up.difference_update(given_up)
+            for one in batch:
+                if self._waiting.get(one.entry.key) is one:
+                    self._forget(one.entry.key)
+            if not self._waiting and not self._given_up:
+                self._something.clear()
+            return True
+
+    async def _store(self, batch: list[Waiting], given_up: list[bytes]) -> None:
+        """Store a batch, or as much of it as Postgres takes: what is refused is only lost as an entry."""
         try:
-            await self._connection.run(lambda c: self._write(c, batch, given_up), seconds=STORE_SECONDS)
-        except DatabaseAwayError:
-            return False
-        except psycopg.Error:
-            pass  # an entry that Postgres refuses is only lost as an entry
-        self._given_up.difference_update(given_up)
-        for one in batch:
-            if self._waiting.get(one.entry.key) is one:
-                self._forget(one.entry.key)
-        if not self._waiting and not self._given_up:
-            self._something.clear()
-        return True
+            await self._run(batch, given_up)
+        except REFUSED:
+            for one in batch:
+                with contextlib.suppress(*REFUSED):
+                    await self._run([one], [])
+
+    async def _run(self, batch: list[Waiting], given_up: list[bytes]) -> None:
+        await self._connection.run(lambda c: self._write(c, batch, given_up), seconds=STORE_SECONDS)
 
     async def _write(self, connection: Connection, batch: list[Waiting], given_up: list[bytes]) -> None:
         if given_up:
             await give_up_leases(connection, given_up, self._owner)
         if not batch:
             return
+        likenesses = [(one.entry, one.likeness) for one in batch if one.likeness is not None]
         async with connection.transaction():
             await upsert_entries(connection, [one.entry for one in batch])
             await end_leases(connection, [one.entry.key for one in batch], self._owner)
-            likenesses = [(one.entry, one.likeness) for one in batch if one.likeness is not None]
             if likenesses:
-                await insert_likenesses(connection, likenesses)
+                # By itself an answer is kept though its question is refused; in a batch nobody knows whose it was.
+                with contextlib.suppress(*(REFUSED if len(batch) == 1 else ())):
+                    async with connection.transaction():
+                        await insert_likenesses(connection, likenesses)

@@ -1,14 +1,16 @@
 """Looks entries up in Postgres: what is asked for at the same moment shares one statement."""
 
 import asyncio
+import logging
 from uuid import UUID
 
-import msgspec
 import psycopg
 
 from app.cache.store import find_or_lease
 from app.cache.types import Found
 from app.db.connection import DatabaseAwayError, PatientConnection
+
+logger = logging.getLogger("relaycore.cache")
 
 FIND_SECONDS = 0.05
 ALONE = Found()
@@ -56,8 +58,10 @@ class Finder:
             found = await self._connection.run(
                 lambda c: find_or_lease(c, list(asked), list(leases), self._owner), seconds=FIND_SECONDS
             )
-        except (DatabaseAwayError, psycopg.Error, msgspec.MsgspecError, ValueError):
+        except (DatabaseAwayError, psycopg.Error):
             pass
+        except Exception:
+            logger.exception("a look-up of %d keys failed", len(asked))
         finally:
             for key, future in asked.items():
                 if not future.done():

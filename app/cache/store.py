@@ -57,7 +57,8 @@ SELECT key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NU
     .as_bytes()
 )
 
-# An answer replaces all earlier ones to the same call, in whatever slot.
+# An answer replaces all earlier ones to the same call, in whatever slot; the question that another answer was kept with
+# goes too: it comes back with this one where it suits.
 UPSERT = (
     SQL("""
 WITH written AS (
@@ -75,7 +76,7 @@ WITH written AS (
         user_id = excluded.user_id, api_key_id = excluded.api_key_id, model = excluded.model,
         created_at = excluded.created_at, expires_at = excluded.expires_at
     RETURNING key, slot
-)
+), questions AS (DELETE FROM semantic_entries AS q USING written WHERE q.key = written.key)
 DELETE FROM cache_entries AS old USING written WHERE old.key = written.key AND old.slot <> written.slot
 """)
     .format(columns=_COLUMNS)
@@ -90,6 +91,7 @@ LINGER = RENEW
 GIVE_UP = "DELETE FROM cache_leases WHERE owner = %(owner)s AND key = ANY(%(keys)s)"
 
 TURN_SLOTS = "SELECT relaycore_turn_cache_slots(%s, make_interval(secs => %s))"
+DROP_SLOT = "SELECT relaycore_drop_cache_slot(%s)"
 
 CLEARINGS = "SELECT what, extract(epoch FROM at)::float8 FROM cache_clearings WHERE version > %s ORDER BY version"
 
@@ -161,9 +163,13 @@ async def give_up_leases(connection: Connection, keys: Sequence[bytes], owner: U
 
 
 async def turn_slots(connection: Connection, max_bytes: int, max_age_seconds: float) -> int:
-    """Keep the caches at their size and age; return how many slots were dropped."""
-    line = await (await connection.execute(TURN_SLOTS, (max_bytes, max_age_seconds))).fetchone()
-    return 0 if line is None else cast(int, line[0])
+    """Keep the caches at their size and age; return how many slots were dropped.
+
+    Each goes in a transaction of its own, for which nobody waits long; one that is in use goes the next time.
+    """
+    over = await (await connection.execute(TURN_SLOTS, (max_bytes, max_age_seconds))).fetchall()
+    done = [await (await connection.execute(DROP_SLOT, slot)).fetchone() for slot in over]
+    return done.count((True,))
 
 
 async def list_clearings(connection: Connection, since: int) -> list[Cleared]:
@@ -180,7 +186,10 @@ async def _read_newest(lines: Sequence[Line]) -> dict[bytes, Entry]:
 def _read_all(lines: Iterable[Line]) -> dict[bytes, Entry]:
     found: dict[bytes, Entry] = {}
     for line in lines:
-        entry = _read(line)
+        try:
+            entry = _read(line)
+        except (ValueError, msgspec.MsgspecError):
+            continue  # it cannot be read: then there is none
         before = found.get(entry.key)
         if before is None or before.created_at < entry.created_at:
             found[entry.key] = entry

@@ -28,7 +28,7 @@ NAME = "all-MiniLM-L6-v2-int8"
 # What the model was trained to read; the rest of a longer text would be ignored, so two such texts could collide.
 LONGEST_TOKENS = 256
 # About 12 kB each at twenty words: who asks is compared with what is found a moment later.
-KEPT_TEXTS = 64
+KEPT_TEXTS = 256
 
 
 class LocalEmbedder:

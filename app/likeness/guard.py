@@ -71,7 +71,8 @@ def _quote_differs(a: Question, b: Question) -> bool:
 def _opposite_stands(a: Question, b: Question) -> bool:
     """Tell whether a word has its opposite in the other question, and neither stands in both."""
     only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
-    if any(_turns(a.words, b.words, x, y) or _turns(a.words, b.words, y, x) for x, y in _LINKS):
+    ways = ((a.words, b.words), (b.words, a.words))
+    if any(_turns(one, other, x, y) or _turns(one, other, y, x) for one, other in ways for x, y in _LINKS):
         return True
     for word in only_a:
         if not OPPOSITES.get(word, frozenset()).isdisjoint(only_b):

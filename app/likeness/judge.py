@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from app.likeness.guard import find_refusal
-from app.likeness.question import Question, read_question
+from app.likeness.question import Question, read_question, read_words
 from app.likeness.verifier import Align, Estimate, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
@@ -15,8 +15,8 @@ DEFAULT_FLOOR = 0.92
 # How far below the default floor a sure verifier may reach, with the embedder that it was trained with.
 REACH = 0.87
 # The probability that is needed: above the floor, down to REACH, where words stand in another order, by words alone.
-LIKELY = 0.45
-LIKELY_BELOW_FLOOR = 0.55
+LIKELY = 0.50
+LIKELY_BELOW_FLOOR = 0.60
 LIKELY_MOVED = 0.82
 LIKELY_BY_WORDS = 0.75
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
@@ -81,7 +81,7 @@ def is_same_words(a: Question, b: Question) -> bool:
 def list_echoes(question_text: str, answer_text: str) -> frozenset[str]:
     """Return the names, numbers and quoted words of a question that its answer repeats: they are what it is about."""
     question = read_question(question_text)
-    answer = set(read_question(answer_text).words)
+    answer = read_words(answer_text)
     telling = {word for word in question.words if word in question.names or _CAPITAL_OR_DIGIT.search(word)}
-    telling.update(word for quoted in question.quoted for word in read_question(quoted).words)
+    telling.update(word for quoted in question.quoted for word in read_words(quoted))
     return frozenset(word for word in telling if word in answer and word not in FILLERS and word not in QUESTION_WORDS)

@@ -43,10 +43,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_question(text: str) -> Question:
     """Read `text` once; reading is most of what a comparison costs, so stored questions are read beforehand."""
-    plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
-    plain = plain.replace("''", '"')
-    raw = _WORD.findall(plain)
-    words = tuple(read_numbers(_spell([word.casefold() for word in raw])))
+    plain = _plain(text)
+    words = _list_words(plain)
     core = _strip(words)
     asks, rest = _read_asks(core)
     return Question(
@@ -62,6 +60,19 @@ def read_question(text: str) -> Question:
         negations=sum(word in english.NEGATIONS for word in words),
         readable=_is_readable(plain),
     )
+
+
+def read_words(text: str) -> frozenset[str]:
+    """Return the words of a text of any length, spelled as those of a question are."""
+    return frozenset(_list_words(_plain(text)))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).replace("''", '"')
+
+
+def _list_words(plain: str) -> tuple[str, ...]:
+    return tuple(read_numbers(_spell([word.casefold() for word in _WORD.findall(plain)])))
 
 
 def stem_plural(word: str) -> str:

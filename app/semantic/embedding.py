@@ -18,6 +18,11 @@ MAX_WAITING = 64
 """More questions at once are not compared: their calls go on instead of waiting."""
 
 MAX_BATCH = 16
+MAX_DIMENSIONS = 4000
+"""The longest vectors that can be searched by an index."""
+
+LARGEST = 65504.0
+"""The largest number of half precision."""
 
 
 class Vector(Protocol):
@@ -34,6 +39,14 @@ class Embedder(Protocol):
     id: str
     dimensions: int
     calibrated: bool
+
+    async def ready(self) -> bool:
+        """Return whether vectors can be made; `id` and `dimensions` are known then."""
+        ...
+
+    def reads(self, text: str) -> bool:
+        """Return whether there is a vector of all of `text`, at some time if not now."""
+        ...
 
     async def embed(self, text: str) -> str | None:
         """Return the vector of a text in the form that pgvector reads; None when it has none now."""
@@ -85,6 +98,10 @@ class LocalVectors:
             logger.warning("The semantic cache is out of use: %s", error)
             return
         self.id, self.dimensions, self._model = model.id, model.dimensions, model
+
+    def reads(self, text: str) -> bool:
+        """Return whether the model reads all of `text`."""
+        return self._model is not None and self._model.fits(text)
 
     async def embed(self, text: str) -> str | None:
         """Return the vector of `text`; None when the model cannot read all of it, or has too much to do."""
@@ -141,20 +158,35 @@ def _embed_all(model: LocalEmbedder, texts: Sequence[str]) -> list[str]:
 class RemoteVectors:
     """A configured embeddings model, asked through the gateway like any other model.
 
-    `ask` returns the numbers, or None when the model does not answer.
+    `ask` returns the numbers, or None when the model does not answer. The length of its vectors is part of its id, so
+    that a model which comes to have another one starts anew.
     """
 
     calibrated = False
 
     def __init__(self, name: str, ask: Callable[[str], Awaitable[Sequence[float] | None]]) -> None:
-        self.id = name
+        self.id = ""
         self.dimensions = 0
+        self._name = name
         self._ask = ask
 
+    async def ready(self) -> bool:
+        """Find out how long its vectors are, once; False while it does not answer."""
+        return self.dimensions > 0 or await self.embed("ready") is not None
+
+    def reads(self, text: str) -> bool:
+        """Return whether the model could read `text`: only it knows."""
+        return bool(text)
+
     async def embed(self, text: str) -> str | None:
-        """Return the vector of `text`."""
+        """Return the vector of `text`; None for one that cannot be kept or found again."""
         numbers = await self._ask(text)
-        if not numbers:
+        if not numbers or len(numbers) > MAX_DIMENSIONS or not all(map(_is_kept, numbers)):
             return None
         self.dimensions = len(numbers)
+        self.id = f"{self._name} {self.dimensions}"
         return write_vector(numbers)
+
+
+def _is_kept(number: float) -> bool:
+    return -LARGEST <= number <= LARGEST

@@ -1,5 +1,6 @@
 """What has to be done to the stored questions now and then."""
 
+import logging
 from typing import cast
 
 import psycopg
@@ -8,8 +9,10 @@ from psycopg.sql import SQL, Identifier, Literal
 from app.db.connection import Connection
 from app.semantic.store import EXACT_UP_TO, INDEX_FROM, delete_old_decisions
 
+logger = logging.getLogger("relaycore.semantic")
+
 OLD_DECISIONS_PER_TURN = 1000
-BUILD_OPTIONS = "-c lock_timeout=2s -c maintenance_work_mem=256MB -c statement_timeout=0"
+BUILD_OPTIONS = "-c maintenance_work_mem=256MB -c statement_timeout=0"
 
 # Scopes with so many questions (their index alone counts them) that comparing all takes long; those that shrank are
 # compared again.
@@ -22,7 +25,7 @@ WHERE s.indexed <> (s.id IN (SELECT scope_id FROM large))
 """
 FORGET_EMPTY = """
 DELETE FROM semantic_scopes AS s
-WHERE s.created_at < now() - interval '1 day' AND NOT EXISTS (SELECT FROM semantic_entries e WHERE e.scope_id = s.id)
+WHERE s.used_at < now() - interval '1 day' AND NOT EXISTS (SELECT FROM semantic_entries e WHERE e.scope_id = s.id)
 """
 
 # What of each large scope lies in which partition, as far as an index of it is worth it and there is none.
@@ -67,9 +70,11 @@ async def build_indexes(connection: Connection) -> int:
             if name in found:
                 await connection.execute(write_drop(name))
             await connection.execute(write_index(partition, name, scope_id, dimensions))
+            built += 1
         except psycopg.errors.UndefinedTable:
             continue  # the slot was dropped meanwhile
-        built += 1
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
+            logger.exception("the index %s cannot be built; its questions are compared one by one", name)
     return built
 
 

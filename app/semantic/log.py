@@ -1,6 +1,7 @@
 """Decisions and what checks said of them, written a moment behind; the same transaction keeps the sums of evidence."""
 
 import asyncio
+import logging
 from uuid import UUID
 
 import psycopg
@@ -9,6 +10,8 @@ from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.semantic.evidence import WINDOW
 from app.semantic.store import insert_decisions, judge_decisions, sum_evidence
 from app.semantic.types import Decision, Verdict
+
+logger = logging.getLogger("relaycore.semantic")
 
 WRITE_EVERY_SECONDS = 0.1
 WRITE_SECONDS = 5.0
@@ -26,6 +29,7 @@ class DecisionLog:
         self._verdicts: list[Verdict] = []
         self._something = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     def start(self) -> None:
         """Begin to write behind."""
@@ -33,8 +37,10 @@ class DecisionLog:
 
     async def close(self) -> None:
         """Write what waits, as far as the database takes it."""
+        async with self._turn:  # a write that is under way comes to its end
+            if self._writing is not None:
+                self._writing.cancel()
         if self._writing is not None:
-            self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
         await self.flush()
         await self._connection.close()
@@ -65,14 +71,18 @@ class DecisionLog:
 
     async def _write_some(self) -> bool:
         """Write what waits now; False when the database did not take it, and it stays waiting."""
+        async with self._turn:
+            return await self._write_batch()
+
+    async def _write_batch(self) -> bool:
         decisions = list(self._decisions.values())[:MAX_BATCH]
         verdicts = self._verdicts[:MAX_BATCH] if len(decisions) < MAX_BATCH else []
         try:
             await self._connection.run(lambda c: write(c, decisions, verdicts), seconds=WRITE_SECONDS)
         except DatabaseAwayError:
             return False
-        except psycopg.Error:
-            pass  # what Postgres refuses is lost as evidence
+        except (psycopg.Error, ValueError):
+            logger.exception("%d decisions about similar answers were refused", len(decisions))
         for one in decisions:
             self._decisions.pop(one.id, None)
         del self._verdicts[: len(verdicts)]

@@ -85,11 +85,10 @@ class SemanticCache:
 
     async def find_embedder(self, name: str) -> Embedder | None:
         """Return what makes the vectors; None while it cannot."""
-        if name == LOCAL_EMBEDDER:
-            return self._local if await self._local.ready() else None
-        if name not in self._remotes:
+        if name != LOCAL_EMBEDDER and name not in self._remotes:
             self._remotes[name] = self._open_remote(name)
-        return self._remotes[name]
+        embedder = self._local if name == LOCAL_EMBEDDER else self._remotes[name]
+        return embedder if await embedder.ready() else None
 
     async def search(self, wanted: Wanted) -> Search:
         """Return the best stored question that the policy accepts for `wanted`, and what is to be kept of it."""

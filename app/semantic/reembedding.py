@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -18,6 +19,8 @@ logger = logging.getLogger("relaycore.semantic")
 
 LOOK_EVERY_SECONDS = 30.0
 QUERY_SECONDS = 10.0
+MAX_LEFT = 1000
+"""After so many questions without a vector the model is taken not to answer now."""
 
 
 class Reembedding:
@@ -54,16 +57,17 @@ class Reembedding:
             await self._run(end_turn)
 
     async def _move_all(self, embedder: Embedder) -> int:
-        moved = 0
-        while True:
-            stale = await self._run(lambda c: list_stale(c, embedder.id))
+        moved, left = 0, list[bytes]()
+        while len(left) < MAX_LEFT:
+            stale = await self._run(partial(list_stale, embedder=embedder.id, left=left))
             if not stale:
                 break
-            vectors = [await embedder.embed(one.question) for one in stale]
-            if vectors.count(None) == len(vectors) and not embedder.calibrated:
-                break  # a model that does not answer now may later
-            await self._run(lambda c, s=stale, v=vectors: move(c, embedder.id, s, v, forget=embedder.calibrated))
-            moved += len(stale)
+            pairs = [(one, await embedder.embed(one.question)) for one in stale]
+            gone = [one for one, vector in pairs if vector is None and not embedder.reads(one.question)]
+            made = [(one, vector) for one, vector in pairs if vector is not None]
+            await self._run(partial(move, embedder=embedder.id, made=made, gone=gone))
+            left += [one.key for one, vector in pairs if vector is None and one not in gone]  # later, maybe
+            moved += len(made)
         if moved:
             logger.info("%d stored questions have vectors of %s now", moved, embedder.id)
         return moved

@@ -16,7 +16,7 @@ WHERE EXISTS (SELECT FROM semantic_entries e WHERE e.scope_id = s.id AND e.expir
 STALE = """
 SELECT e.key, e.question, s.id, s.identity, s.namespace
 FROM semantic_entries e JOIN semantic_scopes s ON s.id = e.scope_id
-WHERE s.embedder <> %(embedder)s AND e.expires_at > now() LIMIT %(limit)s
+WHERE s.embedder <> %(embedder)s AND e.expires_at > now() AND e.key <> ALL(%(left)s::bytea[]) LIMIT %(limit)s
 """
 MOVE = """
 WITH given AS (
@@ -25,7 +25,7 @@ WITH given AS (
 ), scopes AS (
     INSERT INTO semantic_scopes AS held (identity, embedder, namespace)
     SELECT DISTINCT identity, %(embedder)s, namespace FROM given
-    ON CONFLICT (identity, embedder) DO UPDATE SET namespace = held.namespace
+    ON CONFLICT (identity, embedder) DO UPDATE SET used_at = now()
     RETURNING id, identity
 )
 UPDATE semantic_entries AS e SET scope_id = s.id, embedding = g.vector::halfvec
@@ -61,27 +61,24 @@ async def end_turn(connection: Connection) -> None:
     await connection.execute(END_TURN)
 
 
-async def list_stale(connection: Connection, embedder: str) -> list[Stale]:
-    """Return some questions with vectors of another embedder."""
-    lines = await (await connection.execute(STALE, {"embedder": embedder, "limit": BATCH})).fetchall()
+async def list_stale(connection: Connection, embedder: str, left: Sequence[bytes]) -> list[Stale]:
+    """Return some questions with vectors of another embedder, but for those that are `left` alone."""
+    values = {"embedder": embedder, "limit": BATCH, "left": list(left)}
+    lines = await (await connection.execute(STALE, values)).fetchall()
     found = cast(list[tuple[bytes, str, int, bytes, str]], lines)
     return [Stale(bytes(key), question, scope, bytes(identity), name) for key, question, scope, identity, name in found]
 
 
-async def move(
-    connection: Connection, embedder: str, stale: Sequence[Stale], vectors: Sequence[str | None], *, forget: bool
-) -> None:
-    """Store the new vectors. With `forget` a question that has none goes; its answer stays in the exact cache."""
-    pairs = [(one, vector) for one, vector in zip(stale, vectors, strict=True) if vector is not None]
-    gone = [one for one, vector in zip(stale, vectors, strict=True) if vector is None and forget]
+async def move(connection: Connection, embedder: str, made: Sequence[tuple[Stale, str]], gone: Sequence[Stale]) -> None:
+    """Store new vectors, and forget the questions that are `gone`; their answers stay in the exact cache."""
     async with connection.transaction():
-        if pairs:
+        if made:
             values = {
-                "keys": [one.key for one, _ in pairs],
-                "scopes": [one.scope_id for one, _ in pairs],
-                "identities": [one.identity for one, _ in pairs],
-                "namespaces": [one.namespace for one, _ in pairs],
-                "vectors": [vector for _, vector in pairs],
+                "keys": [one.key for one, _ in made],
+                "scopes": [one.scope_id for one, _ in made],
+                "identities": [one.identity for one, _ in made],
+                "namespaces": [one.namespace for one, _ in made],
+                "vectors": [vector for _, vector in made],
                 "embedder": embedder,
             }
             await connection.execute(MOVE, values)

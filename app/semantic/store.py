@@ -46,7 +46,7 @@ ORDER BY embedding::halfvec({length}) <=> %(vector)s::halfvec({length}) LIMIT %(
 UPSERT_SCOPES = """
 INSERT INTO semantic_scopes AS held (identity, embedder, namespace)
 SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[]) ON CONFLICT (identity, embedder)
-DO UPDATE SET namespace = held.namespace
+DO UPDATE SET used_at = now()
 RETURNING identity, embedder, id
 """
 
@@ -77,6 +77,7 @@ SELECT *, CASE WHEN verdict IS NOT NULL THEN now() END
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::smallint[], %s::uuid[], %s::text[], %s::bytea[], %s::real[],
     %s::real[], %s::bool[], %s::text[])
     AS d (id, namespace, policy, tier, user_id, request_id, entry_key, similarity, probability, served, verdict)
+ON CONFLICT (id) DO NOTHING
 """
 
 JUDGE = """

@@ -6,7 +6,6 @@ from uuid import UUID
 from app.cache.types import Entry
 from app.wire.usage import Usage
 
-
 USER = UUID(int=7)
 
 

@@ -263,3 +263,66 @@ async def test_what_postgres_refuses_holds_nothing_up(writer, database, changes)
             await asyncio.sleep(0.02)
     await writer.close()
     assert await find_entries(database, [KEY]) == {}
+
+
+REFUSED = {
+    "a tag with NUL": {"tags": ("a\0b",)},
+    "a model with NUL": {"model": "gpt\0"},
+    "a tag that is no Unicode": {"tags": ("\ud800",)},
+    "a time that is none": {"created_at": 1e300},
+}
+
+
+@pytest.mark.parametrize("changes", REFUSED.values(), ids=REFUSED.keys())
+async def test_what_postgres_refuses_is_lost_alone(writer, database, changes):
+    """An entry that cannot be stored is not stored; those that came with it and after it are."""
+    writer.start()
+    for number in range(5):
+        entry = make_entry(key_of(number))
+        writer.put(entry if number != 2 else msgspec.structs.replace(entry, **changes))
+    await asyncio.sleep(0.5)
+    writer.put(make_entry(key_of(9)))
+    async with asyncio.timeout(5):
+        while not await find_entries(database, [key_of(9)]):
+            await asyncio.sleep(0.02)
+    await writer.close()
+    found = await find_entries(database, [key_of(number) for number in range(10)])
+    assert set(found) == {key_of(number) for number in (0, 1, 3, 4, 9)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"question": "a\0b"}, {"vector": "[]"}, {"vector": "nonsense"}, {"echoes": ("a\0b",)}, {"namespace": "n\0"}],
+    ids=["question", "no vector", "nonsense", "echo", "namespace"],
+)
+async def test_a_question_that_postgres_refuses(writer, database, changes):
+    """A question that cannot be stored costs no answer, neither its own nor others'."""
+    for number in range(3):
+        writer.put(
+            make_entry(key_of(number)),
+            msgspec.structs.replace(make_likeness([1, 0]), **(changes if number == 1 else {})),
+        )
+    await writer.close()
+    assert await fetch(database, "SELECT count(*) FROM cache_entries") == [(3,)]
+    assert await fetch(database, "SELECT count(*) FROM semantic_entries") == [(2,)]
+
+
+async def test_closing_while_a_batch_is_on_its_way(connection, database):
+    """Closing lets a write that is under way come to its end: nothing that waits is lost."""
+    writer = WriteBehind(connection, OWNER)
+    writer.start()
+    for number in range(2000):
+        writer.put(make_entry(key_of(number), os.urandom(2000)))
+    await asyncio.sleep(0.2)
+    await writer.close()
+    assert await fetch(database, "SELECT count(*) FROM cache_entries") == [(2000,)]
+
+
+async def test_a_question_goes_with_the_answer_it_was_kept_with(writer, database):
+    """An answer that is stored anew without a question leaves none behind, which would point to another answer."""
+    writer.put(make_entry(KEY), make_likeness([1, 0]))
+    await writer.flush()
+    assert await fetch(database, "SELECT count(*) FROM semantic_entries") == [(1,)]
+    writer.put(make_entry(KEY, b"a refusal"))
+    await writer.close()
+    assert await fetch(database, "SELECT count(*) FROM semantic_entries") == [(0,)]

@@ -17,6 +17,10 @@ STRICT = SemanticConfig()
 SEVERAL = SemanticConfig(max_temperature=1.0, max_turns=2)
 TOOLS = SemanticConfig(max_temperature=1.0, max_turns=3, allow_tools=True)
 IMAGES = SemanticConfig(max_temperature=1.0, allow_images=True)
+SEVERAL_IMAGES = SemanticConfig(max_temperature=1.0, max_turns=2, allow_images=True)
+ODD = [[], {}, ["text"], {"type": "text"}, 7, 0, True, None, "\0"]
+"""What is no word, though it stands where one is wanted."""
+
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
@@ -71,6 +75,11 @@ INPUT = ask(user(), place="input")
         ("chat", ask(user("before"), TOOL_CALL, {"role": "tool", "content": "r"}, user()), TOOLS),
         ("chat", ask(user([text(), IMAGE])), IMAGES),
         ("chat", ask(user([IMAGE, IMAGE, text()])), IMAGES),
+        ("chat", ask(user([IMAGE]), ASSISTANT, user()), SEVERAL_IMAGES),
+        ("chat", ask({"role": "system", "content": [IMAGE]}, user()), IMAGES),
+        ("responses", ask(user([FILE]), ASSISTANT, user([text(kind="input_text")]), place="input"), SEVERAL_IMAGES),
+        ("chat", ask(user(), web_search_options={}), TOOLS),
+        ("chat", ask(user(), web_search_options=None, mcp_servers=[]), COOL),
         ("chat", ask(user(), tools=[], functions=None, tool_choice="none"), COOL),
         ("chat", ask(user(), tools=[{"type": "function"}]), TOOLS),
         ("chat", ask(user(), response_format={"type": "json_object"}), COOL),
@@ -143,6 +152,23 @@ def test_questions(endpoint, body, rules):
         ("chat", ask(user([text(), IMAGE])), COOL, "images"),
         ("messages", ask(user([text(), DOCUMENT])), COOL, "images"),
         ("responses", ask(user([text(kind="input_text"), INPUT_IMAGE]), place="input"), COOL, "images"),
+        ("chat", ask(user([IMAGE]), user()), SEVERAL, "images"),
+        ("chat", ask(user([text(), IMAGE]), ASSISTANT, user()), SEVERAL, "images"),
+        ("chat", ask(user([text(), IMAGE]), ASSISTANT, user("b"), user()), SEVERAL, "images"),
+        ("chat", ask({"role": "system", "content": [IMAGE]}, user()), COOL, "images"),
+        ("chat", ask({"role": "assistant", "content": [text(), IMAGE]}, user()), SEVERAL, "images"),
+        ("messages", ask(user([DOCUMENT, text("before")]), ASSISTANT, user()), SEVERAL, "images"),
+        ("responses", ask(user([INPUT_IMAGE]), ASSISTANT, user(), place="input"), SEVERAL, "images"),
+        ("responses", ask(user([FILE]), ASSISTANT, user(), place="input"), SEVERAL, "images"),
+        ("chat", ask(user([text(), IMAGE, SOUND])), COOL, "images"),
+        ("chat", ask(user([IMAGE])), COOL, "images"),
+        *[("chat", ask(user([text(), {"type": kind}])), COOL, "parts") for kind in ODD],
+        *[("chat", ask(user([{"type": kind, "text": "Q"}])), IMAGES, "parts") for kind in ODD],
+        *[("chat", ask({"role": role, "content": "S"}, user()), COOL, "turns") for role in ODD],
+        *[("chat", ask(user(), {"role": role, "content": "Q"}), SEVERAL, "no_question") for role in ODD],
+        *[("responses", ask({"type": kind, **user()}, place="input"), COOL, "tools") for kind in ODD],
+        *[("chat", ask({"role": "assistant", "content": [{"type": kind}]}, user()), COOL, "turns") for kind in ODD],
+        ("chat", ask({"role": "user", "content": {"type": []}}, user()), COOL, "turns"),
         ("chat", ask(user([text(), SOUND])), COOL, "parts"),
         ("chat", ask(user([text(), SOUND])), IMAGES, "parts"),
         ("chat", ask(user([text(), IMAGE, {"type": "vendor_part"}])), IMAGES, "parts"),
@@ -158,6 +184,12 @@ def test_questions(endpoint, body, rules):
         ("chat", ask(user(), functions=[{"name": "f"}]), COOL, "tools"),
         ("messages", ask(user(), mcp_servers=[{"url": "http://x"}]), COOL, "tools"),
         ("chat", ask(user(), web_search_options={"search_context_size": "low"}), COOL, "tools"),
+        ("chat", ask(user(), web_search_options={}), COOL, "tools"),
+        ("chat", ask(user(), tools={}), COOL, "tools"),
+        ("chat", ask(user(), tools=[{}]), COOL, "tools"),
+        ("chat", ask(user(), tools=False), COOL, "tools"),
+        ("chat", ask(user(), tools=0), COOL, "tools"),
+        ("chat", ask(user(), functions=""), COOL, "tools"),
         ("responses", {"input": "Q", "tools": [{"type": "web_search"}]}, COOL, "tools"),
         ("chat", ask(TOOL_CALL, {"role": "tool", "content": "r"}, user()), SEVERAL, "tools"),
         ("chat", ask({"role": "tool", "content": "r"}, user()), SEVERAL, "tools"),
@@ -177,6 +209,14 @@ def test_questions(endpoint, body, rules):
         ("responses", {"input": "Q", "conversation": {"id": "c"}}, COOL, "stored_state"),
         ("responses", {"input": "Q", "prompt": {"id": "p"}}, COOL, "stored_state"),
         ("chat", ask(user(), seed=7), COOL, "particular_parameters"),
+        ("chat", ask(user(), seed=0), COOL, "particular_parameters"),
+        ("chat", ask(user(), seed=0.0), COOL, "particular_parameters"),
+        ("chat", ask(user(), seed=""), COOL, "particular_parameters"),
+        ("chat", ask(user(), seed=[]), COOL, "particular_parameters"),
+        ("chat", ask(user(), top_logprobs=0), COOL, "particular_parameters"),
+        ("chat", ask(user(), logprobs=0), COOL, "particular_parameters"),
+        ("chat", ask(user(), audio={}), COOL, "particular_parameters"),
+        ("chat", ask(user(), prediction={}), COOL, "particular_parameters"),
         ("chat", ask(user(), logprobs=True), COOL, "particular_parameters"),
         ("chat", ask(user(), top_logprobs=3), COOL, "particular_parameters"),
         ("chat", ask(user(), audio={"voice": "alloy"}), COOL, "particular_parameters"),
@@ -185,6 +225,9 @@ def test_questions(endpoint, body, rules):
         ("chat", ask(user(), n=0), COOL, "several_answers"),
         ("chat", ask(user(), n="1"), COOL, "several_answers"),
         ("chat", ask(user(), best_of=2), COOL, "several_answers"),
+        ("chat", ask(user(), n=[]), COOL, "several_answers"),
+        ("chat", ask(user(), n={}), COOL, "several_answers"),
+        ("chat", ask(user(), n=False), COOL, "several_answers"),
     ],
 )
 def test_unlike(endpoint, body, rules, why):
@@ -343,10 +386,10 @@ def test_the_form_of_the_rest(one, other, same):
 WORDS = st.sampled_from(
     ["user", "system", "assistant", "tool", "text", "input_text", "message", "tool_use", "image", ""]
 )
-PART = JSON | st.fixed_dictionaries({}, optional={"type": WORDS | LEAVES, "text": JSON, "tool_calls": JSON})
+PART = JSON | st.fixed_dictionaries({}, optional={"type": WORDS | JSON, "text": JSON, "tool_calls": JSON})
 TURN = JSON | st.fixed_dictionaries(
     {},
-    optional={"role": WORDS | LEAVES, "type": WORDS | LEAVES, "content": JSON | st.lists(PART, max_size=3)},
+    optional={"role": WORDS | JSON, "type": WORDS | JSON, "content": JSON | st.lists(PART, max_size=3)},
 )
 SAID = JSON | st.lists(TURN, max_size=4)
 RULES = st.builds(
@@ -359,7 +402,29 @@ RULES = st.builds(
 )
 FIELDS = st.dictionaries(
     st.sampled_from(
-        ["tools", "functions", "temperature", "n", "seed", "logprobs", "conversation", "prompt", "stream", "model"]
+        [
+            *(
+                "tools",
+                "functions",
+                "mcp_servers",
+                "web_search_options",
+                "conversation",
+                "prompt",
+                "previous_response_id",
+            ),
+            *(
+                "temperature",
+                "n",
+                "best_of",
+                "seed",
+                "logprobs",
+                "top_logprobs",
+                "audio",
+                "prediction",
+                "stream",
+                "model",
+            ),
+        ]
     ),
     JSON,
     max_size=3,

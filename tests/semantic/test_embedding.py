@@ -234,13 +234,23 @@ def answer(*answers):
 
 
 async def test_a_remote_model():
-    """A remote model's numbers are written the same way; their length is known from the first answer on."""
-    ask, asked = answer([0.25, -1, 1 / 3])
+    """A remote model's numbers are written the same way; their length, known from the first answer on, is in its id."""
+    ask, asked = answer([0.25, -1, 1 / 3], [0.25, -1, 1 / 3])
     remote = RemoteVectors("openai/text-embedding-3-small", ask)
-    assert (remote.id, remote.dimensions, remote.calibrated) == ("openai/text-embedding-3-small", 0, False)
+    assert (remote.id, remote.dimensions, remote.calibrated) == ("", 0, False)
+    assert await remote.ready()
     assert await remote.embed("a text") == "[0.25,-1,0.33333]"
-    assert remote.dimensions == 3
-    assert asked == ["a text"]
+    assert await remote.ready()
+    assert (remote.id, remote.dimensions) == ("openai/text-embedding-3-small 3", 3)
+    assert asked == ["ready", "a text"]
+
+
+@pytest.mark.parametrize("numbers", [[float("inf"), 1.0], [float("nan")], [70000.0], [0.5] * 4001])
+async def test_vectors_that_cannot_be_kept(numbers):
+    """A vector with numbers that half precision has no place for, or too long for an index, is none."""
+    remote = RemoteVectors("openai/m", answer(numbers, numbers)[0])
+    assert await remote.embed("x") is None
+    assert not await remote.ready()
 
 
 async def test_a_remote_model_that_does_not_answer():

@@ -280,3 +280,29 @@ async def test_two_processes_judge_at_once(database_url):
     for log in logs:
         await log.close()
     assert query(database_url, "SELECT count(*) FROM semantic_decisions") == [(25 * 2 * 4,)]
+
+
+async def test_flushing_while_it_is_written(log, database_url, database):
+    """A flush that comes while a batch is on its way writes what came since, and loses none of it."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE semantic_decisions IN SHARE MODE")
+        log.note(make_decision())
+        async with asyncio.timeout(10):
+            while not query(database_url, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+        log.note(make_decision())
+        flushing = asyncio.create_task(log.flush())
+        await asyncio.sleep(0.05)
+    await flushing
+    assert query(database_url, "SELECT count(*) FROM semantic_decisions") == [(2,)]
+
+
+async def test_what_was_written_already(log, database_url, database):
+    """A batch that is tried again after it had landed all the same costs nothing of what came to it since."""
+    one, other = make_decision(), make_decision()
+    await write(database, [one], [])
+    log.note(one)
+    log.note(other)
+    log.judge(make_verdict(one))
+    await settle(log)
+    assert query(database_url, "SELECT count(*), count(verdict) FROM semantic_decisions") == [(2, 1)]

@@ -290,12 +290,12 @@ async def test_a_remote_model(database_url, database, local):
     await teach(semantic, database, STORED, **rules)
     similar, likeness = await semantic.search(want(SAME_WORDS, **rules))
     assert similar is not None
-    assert similar.policy == f"mock/embed {POLICY_VERSION}"
-    assert likeness.embedder == "mock/embed"
+    assert similar.policy == f"{likeness.embedder} {POLICY_VERSION}"
+    assert likeness.embedder.startswith("mock/embed ")
     assert await semantic.search(want("What is unknown?", **rules)) == Search()
     assert (await semantic.search(want(SAME_WORDS))).similar is None, "the local model's questions are others"
     assert opened == ["mock/embed"]
-    assert asked == [STORED, SAME_WORDS, "What is unknown?"]
+    assert asked == ["ready", STORED, SAME_WORDS, "What is unknown?"]
     await semantic.close()
 
 

@@ -40,7 +40,8 @@ class Remote:
         self.refuse = refuse
 
     async def ask(self, text):
-        self.asked.append(text)
+        if text != "ready":
+            self.asked.append(text)
         await asyncio.sleep(0)
         return None if self.refuse(text) else [float(len(text)), 1.0, 2.0]
 
@@ -133,7 +134,7 @@ async def test_more_than_a_batch(database, database_url, build):
     remote = Remote()
     await fill(database, [f"question {n}" for n in range(100)])
     assert await build("mock/embed", remote).look() == 100
-    assert list_embedders(database_url) == [("mock/embed", 100)]
+    assert list_embedders(database_url) == [("mock/embed 3", 100)]
     assert sorted(remote.asked) == sorted(f"question {n}" for n in range(100))
 
 
@@ -184,7 +185,7 @@ async def test_what_a_model_refuses_does_not_hold_it_up_for_ever(database, datab
     one = build("mock/embed", Remote(refuse=lambda text: "Italy" in text))
     async with asyncio.timeout(10):
         await one.look()
-    assert dict(list_embedders(database_url))["mock/embed"] == 3
+    assert dict(list_embedders(database_url))["mock/embed 3"] == 3
 
 
 async def test_two_at_once_do_the_work_once(database, database_url, build):
@@ -194,7 +195,7 @@ async def test_two_at_once_do_the_work_once(database, database_url, build):
     moved = await asyncio.gather(*(build("mock/embed", remote).look() for _ in range(3)))
     assert sorted(moved) == [0, 0, 60]
     assert len(remote.asked) == 60
-    assert list_embedders(database_url) == [("mock/embed", 60)]
+    assert list_embedders(database_url) == [("mock/embed 3", 60)]
 
 
 async def test_the_turn_is_given_back(database, build):
@@ -236,7 +237,7 @@ async def test_it_looks_now_and_then(database, database_url, build, monkeypatch)
     assert not task.done()
     one._connection._url = database_url
     end = time.monotonic() + 10
-    while list_embedders(database_url) != [("mock/embed", 4)]:
+    while list_embedders(database_url) != [("mock/embed 3", 4)]:
         assert time.monotonic() < end
         await asyncio.sleep(0.05)
     task.cancel()

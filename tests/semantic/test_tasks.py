@@ -296,7 +296,7 @@ async def test_empty_scopes_are_forgotten(database_url, builder):
     await fill(builder, [(1, 0)], first=2, identity=b"new" * 10)
     await builder.execute("DELETE FROM semantic_entries WHERE key <> %s", (make_key(0),))
     await builder.execute(
-        "UPDATE semantic_scopes SET created_at = now() - interval '2 days' WHERE identity <> %s", (b"new" * 10,)
+        "UPDATE semantic_scopes SET used_at = now() - interval '2 days' WHERE identity <> %s", (b"new" * 10,)
     )
     await tend_questions(builder, 30)
     identities = {bytes(one) for (one,) in query(database_url, "SELECT identity FROM semantic_scopes")}

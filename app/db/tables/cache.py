@@ -93,7 +93,7 @@ semantic_scopes = Table(
     Column("embedder", Text, nullable=False),
     Column("namespace", Text, nullable=False),
     Column("indexed", Boolean, nullable=False, server_default=text("false")),
-    created_at(),
+    Column("used_at", INSTANT, nullable=False, server_default=NOW),
     UniqueConstraint("identity", "embedder", name="uq_semantic_scopes_identity"),
 )
 

@@ -14,7 +14,7 @@ WEATHER = {
 }
 CLOCK = {"name": "clock", "description": "The time.", "input_schema": {"type": "object", "properties": {}}}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
-MODEL = "claude-opus-4-5"
+MODEL = "claude-haiku-4-5"
 
 
 class Verdict(BaseModel):

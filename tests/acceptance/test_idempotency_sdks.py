@@ -8,7 +8,7 @@ from openai import OpenAI
 
 from tests.acceptance.support import chat, fresh, message
 
-CLAUDE = "claude-opus-4-5"
+CLAUDE = "claude-haiku-4-5"
 
 
 def keyed(key=None, **more):

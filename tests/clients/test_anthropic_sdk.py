@@ -23,10 +23,10 @@ def test_the_environment_is_enough(vendors, monkeypatch):
         monkeypatch.setenv(name, value)
     with Anthropic() as client:
         turns = [{"role": "user", "content": "hello"}]
-        assert client.messages.create(model="claude-opus-4-5", max_tokens=9, messages=turns).content[0].text == "hello"
+        assert client.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=turns).content[0].text == "hello"
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "claude-opus-4-5"])
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-haiku-4-5"])
 def test_the_javascript_client(vendors, model):
     """What the JavaScript client sends to the guide's baseURL is answered as a stream of named events."""
     [base] = find_all("anthropic-sdk", r'baseURL: "([^"]+)"')

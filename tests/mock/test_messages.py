@@ -22,7 +22,7 @@ class Verdict(BaseModel):
 
 async def test_a_message_is_echoed_with_its_usage(claude):
     """Fields, ids and usage are Anthropic's."""
-    answer = await claude.messages.create(model="claude-opus-4-5", max_tokens=100, messages=HELLO)
+    answer = await claude.messages.create(model="claude-haiku-4-5", max_tokens=100, messages=HELLO)
     assert answer.content[0].text == "Hello, relay!"
     assert answer.id.startswith("msg_01")
     assert (answer.stop_reason, answer.stop_sequence) == ("end_turn", None)
@@ -97,7 +97,7 @@ async def test_blocks_of_every_kind_are_read(claude):
 
 async def test_thinking_comes_first_and_signed(claude):
     """A thinking block precedes the text, with a signature, whole and streamed; `omitted` hides its text."""
-    ask = {"model": "claude-opus-4-5", "max_tokens": 2000, "messages": HELLO}
+    ask = {"model": "claude-haiku-4-5", "max_tokens": 2000, "messages": HELLO}
     thinking = {"type": "enabled", "budget_tokens": 1024}
     async with claude.messages.stream(thinking=thinking, **ask) as stream:
         final = await stream.get_final_message()

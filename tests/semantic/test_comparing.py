@@ -173,6 +173,7 @@ UNIVERSE = "The universe is about 13.8 billion years old."
         (LONG, RETOLD, MIN_SIMILARITY, "same"),
         (LONG, RETOLD, MIN_SIMILARITY - 0.001, "different"),
         (LONG, RETOLD, None, "different"),
+        (LONG, LONG + " It was never easy.", NEAR, "same"),
         (LONG, LONG.replace("ended", "finished"), None, "same"),
         (LONG, LONG.replace("ended", "finished"), NEAR, "same"),
         (LONG, LONG.replace("ended", "finished"), FAR, "different"),

@@ -11,7 +11,6 @@ from app.cache.types import Entry
 from app.gateway.answer_words import read_text
 from app.gateway.call import Call
 from app.providers.protocol import Endpoint
-from app.semantic.comparing import compare_answers
 from app.semantic.evidence import choose_share
 from app.semantic.lookup import SemanticCache
 from app.semantic.types import Decision, Evidence, Verdict
@@ -101,4 +100,4 @@ class Checks:
         asked = read_text(endpoint, body, streamed=streamed)
         if asked is None:
             return "different"  # a refusal, a tool or an unfinished answer where the stored one is plain words
-        return compare_answers(stored, asked, await self._semantic.compare(stored, asked))
+        return await self._semantic.compare(stored, asked)

@@ -1,110 +1,63 @@
 """Whether two answers say the same, as far as can be told without a model of language. No I/O.
 
-It looks for contradictions: other numbers, units or names, a yes for a no, a negation in one of them, opposite words,
-or texts that have little to do with each other. In doubt they are different: that costs hits, not trust.
+Answers of a few sentences are compared as questions are: by the guard (numbers, units, names, negations, opposites,
+order) and the verifier. Longer ones must not contradict each other and must be near. In doubt they are different: that
+costs hits, not trust.
 """
 
 import re
 import unicodedata
 from collections import Counter
 
-SHORT_WORDS = 24
-"""Up to how many words of weight an answer is short: each of them then counts."""
+from app.likeness.guard import find_refusal
+from app.likeness.judge import judge
+from app.likeness.question import read_question
+from app.likeness.verifier import Align
 
-MAX_OWN = 0.25
-"""How much of a short answer may be words that the other has not; more where a name or number is shared, and near."""
+SHORT_WORDS = 60
+"""Up to how many words an answer is compared as questions are."""
 
-MAX_OWN_NEAR = 0.67
-MIN_NEAR = 0.8
-MIN_SIMILARITY = 0.75
+MIN_SHORT = 0.85
+"""From which cosine on two short answers may say the same in other words."""
+
+MIN_SIMILARITY = 0.8
 """From which cosine on two longer texts are about the same (all-MiniLM-L6-v2: other subjects lie around 0.2)."""
 
-MIN_OVERLAP = 0.25
 MIN_NUMBERS = 0.5
+FACT_WORDS = 3
 
-_NUMBER = r"[-\u2212]?[$\u20ac\u00a3\u00a5]?\d+(?:[.,:/]\d+)*[%\u00b0\u20ac]?"
-_WORD = re.compile(rf"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|{_NUMBER}")
-_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_NAME = re.compile(r"(?<![.!?:\n]\s)(?<![.!?:\n])(?<!^)\b(?!I\b|I['\u2019])[^\W\d_a-z][^\W\d_]+")
-_YES = frozenset({"yes", "yeah", "yep", "correct", "true", "indeed", "certainly", "absolutely"})
-_NO = frozenset({"no", "nope", "incorrect", "false", "not", "never"})
-_NEGATIONS = frozenset({"no", "not", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot"})
-_OPPOSITES = tuple(
-    map(
-        frozenset,
-        (
-            {"left", "right"},
-            {"north", "south", "east", "west"},
-            {"above", "below"},
-            {"before", "after"},
-            {"more", "less", "fewer"},
-            {"first", "last"},
-            {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"},
-            {"safe", "dangerous", "unsafe"},
-            {"open", "closed"},
-            {"increase", "decrease"},
-            {"increases", "decreases"},
-            {"enable", "disable"},
-        ),
-    )
+_WORD = re.compile(r"\w+(?:['\u2019.,:/-]\w+)*|[^\w\s]")
+_MARKS = frozenset(".,;:!?\"'()[]*_`\u201c\u201d\u2018\u2019\u2026\u2013\u2014#>")
+_YES = frozenset({"yes", "yeah", "yep", "correct", "true", "indeed", "certainly", "absolutely", "ja", "oui", "s\u00ed"})
+_NO = frozenset({"no", "nope", "incorrect", "false", "not", "never", "nein", "non"})
+_SIZES = frozenset({"hundred", "thousand", "million", "billion", "trillion"})
+_LIMITS = frozenset(
+    {"or", "not", "no", "never", "nor", "nothing", "only", "except", "unless", "nicht", "pas", "between"}
 )
-_FILLERS = frozenset({
-    "a", "an", "the", "is", "are", "was", "were", "be", "of", "to", "in", "on", "at", "for", "and", "or", "it", "its",
-    "this", "that", "these", "those", "there", "here", "as", "by", "with", "from", "you", "your", "i", "we", "they",
-    "he", "she", "them", "his", "her", "our", "their", "can", "could", "will", "would", "do", "does", "did", "has",
-    "have", "had", "about", "around", "approximately", "roughly", "well", "so", "very", "just", "also",
-})  # fmt: skip
 
 
-def compare_answers(one: str, other: str, similarity: float | None) -> str:
-    """Return "same" or "different". `similarity` is the cosine of the answers' embeddings; None: not known."""
-    words, others = _read(one), _read(other)
-    if words == others:
+def compare_answers(one: str, other: str, similarity: float | None, align: Align | None = None) -> str:
+    """Return "same" or "different". `similarity` is the cosine of the answers' embeddings; None: not known.
+
+    `align` is the local embedder's, which the verifier looks closer at short answers with.
+    """
+    here, there = _read(one), _read(other)
+    if here == there:
         return "same"
-    here, there = _weigh(words), _weigh(others)
-    short = min(len(here), len(there)) <= SHORT_WORDS
-    if _contradict(words, others, short=short):
+    if _polarity(here) * _polarity(there) < 0:
         return "different"
-    if short:
-        return "same" if _agree_shortly(one, other, similarity) else "different"
-    near = similarity is None or similarity >= MIN_SIMILARITY
-    enough = 2 * MIN_OVERLAP if similarity is None else MIN_OVERLAP
-    return "same" if near and _overlap(here, there) >= enough else "different"
-
-
-def _agree_shortly(one: str, other: str, similarity: float | None) -> bool:
-    """Return whether what one of two short answers has beyond the other is not another thing."""
-    here, there = _weigh(_read(one)), _weigh(_read(other))
-    if not here or not there:
-        return False
-    if here <= there or there <= here:
-        return True
-    names, others = _read_names(one), _read_names(other)
-    if names - there and others - here:
-        return False
-    own = max(len(here - there) / len(here), len(there - here) / len(there))
-    facts = here & there & (names | others | {word for word in here if any(map(str.isdigit, word))})
-    near = similarity is not None and similarity >= MIN_NEAR and bool(facts)
-    return own <= (MAX_OWN_NEAR if near else MAX_OWN)
+    if max(len(here), len(there)) > SHORT_WORDS:
+        agree = _agree_at_length(one, other, here, there, similarity)
+    else:
+        fact = _is_fact_of(here, one, there) or _is_fact_of(there, other, here)
+        agree = _list_signs(here) == _list_signs(there) and (fact or _agree(one, other, similarity, align))
+    return "same" if agree else "different"
 
 
 def _read(text: str) -> list[str]:
-    plain = _GROUPS.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return _WORD.findall(plain)
-
-
-def _read_names(text: str) -> set[str]:
-    """Return the words with a capital letter that do not begin a sentence."""
-    return {name.casefold() for name in _NAME.findall(unicodedata.normalize("NFKC", text))}
-
-
-def _contradict(words: list[str], others: list[str], *, short: bool) -> bool:
-    if _polarity(words) * _polarity(others) < 0 or not _numbers_agree(words, others):
-        return True
-    if short and _count_negations(words) % 2 != _count_negations(others) % 2:
-        return True
-    here, there = set(words), set(others)
-    return any(here & kind and there & kind and not here & there & kind for kind in _OPPOSITES)
+    """Return the words and signs of a text, without the marks that only set it."""
+    plain = unicodedata.normalize("NFKC", text)
+    return [word for word in _WORD.findall(plain.casefold()) if word not in _MARKS]
 
 
 def _polarity(words: list[str]) -> int:
@@ -113,22 +66,38 @@ def _polarity(words: list[str]) -> int:
     return 1 if first & _YES else -1 if first & _NO else 0
 
 
-def _count_negations(words: list[str]) -> int:
-    return sum(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in words)
+def _is_fact_of(words: list[str], text: str, others: list[str]) -> bool:
+    """Return whether an answer is a name or a number alone, and the other a sentence that begins or ends with it."""
+    bare = text.strip().strip(".!")
+    if not 0 < len(words) <= FACT_WORDS or not all(part[0].isupper() or part[0].isdigit() for part in bare.split()):
+        return False
+    at_an_end = others[: len(words)] == words or others[-len(words) :] == words
+    return at_an_end and not set(others) & _LIMITS
+
+
+def _agree(one: str, other: str, similarity: float | None, align: Align | None) -> bool:
+    """Return whether two short answers are the same but for their words."""
+    if similarity is None or similarity < MIN_SHORT:
+        return False
+    found = judge(
+        read_question(one), read_question(other), similarity, floor=MIN_SHORT, calibrated=align is not None, align=align
+    )
+    return found.accepted
+
+
+def _list_signs(words: list[str]) -> Counter[str]:
+    """Return what no sentence has for its grammar: signs of money, sums and comparison, and how large numbers are."""
+    return Counter(word for word in words if not word[0].isalnum() or word in _SIZES)
+
+
+def _agree_at_length(one: str, other: str, here: list[str], there: list[str], similarity: float | None) -> bool:
+    if similarity is None or similarity < MIN_SIMILARITY or not _numbers_agree(here, there):
+        return False
+    return find_refusal(read_question(one), read_question(other)) not in {"negation", "opposite"}
 
 
 def _numbers_agree(words: list[str], others: list[str]) -> bool:
-    """Return whether most numbers of the text with fewer of them are in the other, with their signs and units."""
+    """Return whether most numbers of the text with fewer of them are in the other."""
     here, there = (Counter(word for word in text if any(map(str.isdigit, word))) for text in (words, others))
     fewer = min(here.total(), there.total())
     return here == there or fewer == 0 or (here & there).total() / fewer > MIN_NUMBERS
-
-
-def _weigh(words: list[str]) -> set[str]:
-    return set(words) - _FILLERS or set(words)
-
-
-def _overlap(here: set[str], there: set[str]) -> float:
-    """Return the share of the shorter text's words of weight that the other has."""
-    fewer = min(len(here), len(there))
-    return len(here & there) / fewer if fewer else 0.0

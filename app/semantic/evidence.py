@@ -79,18 +79,13 @@ def bound_share(checked: int, wrong: int, confidence: float) -> float:
     """
     if wrong >= checked or _weigh(checked, wrong, 1 - 1e-12) < -math.log(1 - confidence):
         return 1.0
-    return _find_edge(checked, wrong, confidence, 1.0)
-
-
-@lru_cache(maxsize=4096)
-def bound_from_below(checked: int, wrong: int, confidence: float) -> float:
-    """Return the smallest share of wrong answers that the checks do not rule out."""
-    return _find_edge(checked, wrong, confidence, 0.0) if wrong else 0.0
+    return _find_edge(checked, wrong, confidence)
 
 
 def is_disproven(checked: int, wrong: int, rules: SemanticConfig) -> bool:
-    """Return whether it is certain that more answers are wrong than the budget allows."""
-    return bound_from_below(checked, wrong, rules.confidence) > rules.error_budget
+    """Return whether one look makes it certain that more answers are wrong than the budget allows."""
+    fewer = _find_at_most(checked, wrong - 1, rules.error_budget) if wrong and rules.error_budget < 1 else 0.0
+    return fewer >= rules.confidence
 
 
 @lru_cache(maxsize=4096)
@@ -100,12 +95,7 @@ def is_below(checked: int, wrong: int, share: float, confidence: float) -> bool:
         return True
     if share >= 1 or wrong / checked >= share:
         return share >= 1
-    log_yes, log_no = math.log(share), math.log1p(-share)
-    total = 0.0
-    for count in range(wrong + 1):
-        ways = math.lgamma(checked + 1) - math.lgamma(count + 1) - math.lgamma(checked - count + 1)
-        total += math.exp(ways + count * log_yes + (checked - count) * log_no)
-    return total <= 1 - confidence
+    return _find_at_most(checked, wrong, share) <= 1 - confidence
 
 
 def choose_share(evidence: Evidence, rules: SemanticConfig) -> float:
@@ -121,9 +111,22 @@ def _weigh(checked: int, wrong: int, share: float) -> float:
     return mixed - wrong * math.log(share) - (checked - wrong) * math.log1p(-share)
 
 
-def _find_edge(checked: int, wrong: int, confidence: float, end: float) -> float:
-    """Return the share between what was found and `end` (0 or 1) from which on the checks rule it out."""
-    inside, outside = wrong / checked, min(max(end, 1e-12), 1 - 1e-12)
+@lru_cache(maxsize=4096)
+def _find_at_most(checked: int, wrong: int, share: float) -> float:
+    """Return the probability of finding `wrong` or fewer when `share` (below 1) of all are wrong."""
+    if share <= 0:
+        return 1.0
+    log_yes, log_no = math.log(share), math.log1p(-share)
+    total = 0.0
+    for count in range(wrong + 1):
+        ways = math.lgamma(checked + 1) - math.lgamma(count + 1) - math.lgamma(checked - count + 1)
+        total += math.exp(ways + count * log_yes + (checked - count) * log_no)
+    return min(total, 1.0)
+
+
+def _find_edge(checked: int, wrong: int, confidence: float) -> float:
+    """Return the share above what was found from which on the checks rule it out."""
+    inside, outside = wrong / checked, 1 - 1e-12
     limit = -math.log(1 - confidence)
     for _ in range(_STEPS):
         middle = (inside + outside) / 2

@@ -13,6 +13,7 @@ from app.likeness.judge import POLICY_VERSION, judge
 from app.likeness.never import find_reason
 from app.likeness.question import Question, read_question
 from app.likeness.verifier import Align
+from app.semantic.comparing import compare_answers
 from app.semantic.embedding import Embedder, LocalVectors
 from app.semantic.evidence import find_tier, judge_standing
 from app.semantic.log import DecisionLog
@@ -125,10 +126,13 @@ class SemanticCache:
             return choose(wanted, candidates, calibrated=calibrated)
         return await asyncio.to_thread(choose, wanted, candidates, calibrated=calibrated, align=align)
 
-    async def compare(self, one: str, other: str) -> float | None:
+    async def compare(self, one: str, other: str) -> str:
+        """Return whether two answers say the same: "same" or "different"."""
+        similarity = await self._measure(one, other) if await self._local.ready() else None
+        return await asyncio.to_thread(compare_answers, one, other, similarity, self._local.align)
+
+    async def _measure(self, one: str, other: str) -> float | None:
         """Return the cosine of two texts; None when the local model cannot read them."""
-        if not await self._local.ready():
-            return None
         vectors = [await self._local.embed(text) for text in (one, other)]
         if None in vectors:
             return None

@@ -3,9 +3,9 @@
 Run: python -m benchmarks.semantic.lookup [--entries 1000 10000 100000] [--searches 300]
 
 One scope in the embedded Postgres (durable, in a temporary folder), questions of the banking and intent data in many
-variations, their real embeddings. Timed are whole searches of `SemanticCache.search`: the embedding of a question that was
-not seen before, the query, and the policy on what it found. Recall: of the five nearest by an exact scan of all vectors,
-how many the search found, over the same questions.
+variations, their real embeddings. Timed are whole searches of `SemanticCache.search`: the embedding of a question that
+was not seen before, the query, and the policy on what it found. Recall: of the five nearest by an exact scan of all
+vectors, how many the search found, over the same questions.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.schema import migrate
 from app.likeness.embedder import LocalEmbedder
 from app.semantic.embedding import LocalVectors, RemoteVectors, write_vector
+from app.semantic.index_store import build_indexes, tend_questions
 from app.semantic.lookup import SemanticCache, Wanted
 from app.semantic.store import find_candidates
-from app.semantic.index_store import build_indexes, tend_questions
 from app.wire.caching import SemanticConfig
 from benchmarks.semantic.datasets import SHIPPED, find_rows
 
@@ -67,7 +67,8 @@ def fill(url: str, questions: list[str], vectors: np.ndarray, embedder: str, alr
         find = "SELECT slot FROM cache_slots WHERE class = 2 AND closed_at IS NULL"
         slot = connection.execute(find).fetchone()[0]
         connection.execute(
-            "INSERT INTO semantic_scopes (identity, embedder, namespace) VALUES (%s, %s, 'user:x') ON CONFLICT DO NOTHING",
+            "INSERT INTO semantic_scopes (identity, embedder, namespace) VALUES (%s, %s, 'user:x') "
+            "ON CONFLICT DO NOTHING",
             (IDENTITY, embedder),
         )
         scope = connection.execute("SELECT id FROM semantic_scopes").fetchone()[0]
@@ -86,7 +87,7 @@ async def measure(url: str, asked: list[str], stored: np.ndarray, model: LocalEm
     rules = SemanticConfig(enabled=True)
     whole, queries, found = [], [], []
     await cache.search(Wanted(question=asked[0], identity=IDENTITY, namespace="user:x", shared=False, rules=rules))
-    scope = await cache._reader.run(lambda c: find_scope(c), seconds=5)  # noqa: SLF001 - a look behind the cache
+    scope = await cache._reader.run(find_scope, seconds=5)  # noqa: SLF001 - a look behind the cache
     for text in asked[1:]:
         began = time.perf_counter()
         await cache.search(Wanted(question=text, identity=IDENTITY, namespace="user:x", shared=False, rules=rules))
@@ -157,10 +158,8 @@ def main() -> None:
             built = asyncio.run(tend(url))
             seen = asyncio.run(measure(url, asked, vectors[:count], model))
             by = "index" if seen["indexed"] else "all"
-            sys.stdout.write(
-                f"{count:7}  {seen['p50']:6.1f} / {seen['p99']:5.1f}      {seen['query_p50']:6.2f} / {seen['query_p99']:5.2f}"
-                f"          {seen['recall']:.3f}        {by:5}  {built:.1f}\n"
-            )
+            times = f"{seen['p50']:6.1f} / {seen['p99']:5.1f}      {seen['query_p50']:6.2f} / {seen['query_p99']:5.2f}"
+            sys.stdout.write(f"{count:7}  {times}          {seen['recall']:.3f}        {by:5}  {built:.1f}\n")
     finally:
         server.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -26,14 +26,15 @@ MIN_SIMILARITY = 0.8
 MIN_NUMBERS = 0.5
 FACT_WORDS = 3
 
-_WORD = re.compile(r"\w+(?:['\u2019.,:/-]\w+)*|[^\w\s]")
-_MARKS = frozenset(".,;:!?\"'()[]*_`\u201c\u201d\u2018\u2019\u2026\u2013\u2014#>")
+_WORD = re.compile(r"\.?\w+(?:['\u2019.,:/-]\w+)*|[^\w\s]")
+_LAYOUT = re.compile(r"^[#>*\s-]+(?=[^\W\d])", re.MULTILINE)
+"""What begins lines of headings, quotations and lists."""
+
+_MARKS = frozenset(".,;:!?\"'()[]*_`\u201c\u201d\u2018\u2019\u2026\u2013\u2014")
 _YES = frozenset({"yes", "yeah", "yep", "correct", "true", "indeed", "certainly", "absolutely", "ja", "oui", "s\u00ed"})
 _NO = frozenset({"no", "nope", "incorrect", "false", "not", "never", "nein", "non"})
 _SIZES = frozenset({"hundred", "thousand", "million", "billion", "trillion"})
-_LIMITS = frozenset(
-    {"or", "not", "no", "never", "nor", "nothing", "only", "except", "unless", "nicht", "pas", "between"}
-)
+_LINKS = frozenset({"is", "are", "was", "were"})
 
 
 def compare_answers(one: str, other: str, similarity: float | None, align: Align | None = None) -> str:
@@ -56,7 +57,8 @@ def compare_answers(one: str, other: str, similarity: float | None, align: Align
 
 def _read(text: str) -> list[str]:
     """Return the words and signs of a text, without the marks that only set it."""
-    plain = unicodedata.normalize("NFKC", text)
+    small = any(unicodedata.category(sign) == "No" for sign in text)  # a power is not another digit
+    plain = _LAYOUT.sub("", unicodedata.normalize("NFC" if small else "NFKC", text))
     return [word for word in _WORD.findall(plain.casefold()) if word not in _MARKS]
 
 
@@ -67,12 +69,11 @@ def _polarity(words: list[str]) -> int:
 
 
 def _is_fact_of(words: list[str], text: str, others: list[str]) -> bool:
-    """Return whether an answer is a name or a number alone, and the other a sentence that begins or ends with it."""
-    bare = text.strip().strip(".!")
-    if not 0 < len(words) <= FACT_WORDS or not all(part[0].isupper() or part[0].isdigit() for part in bare.split()):
+    """Return whether an answer is a name or a number alone, and the other a sentence that says "… is" it."""
+    bare = text.strip().strip(".!").split()
+    if not 0 < len(words) <= FACT_WORDS or not all(part[0].isupper() or part[0].isdigit() for part in bare):
         return False
-    at_an_end = others[: len(words)] == words or others[-len(words) :] == words
-    return at_an_end and not set(others) & _LIMITS
+    return others[-len(words) :] == words and others[-len(words) - 1 : -len(words)] in [[link] for link in _LINKS]
 
 
 def _agree(one: str, other: str, similarity: float | None, align: Align | None) -> bool:

@@ -17,7 +17,6 @@ from app.semantic.evidence import (
     SURE,
     WINDOW,
     _weigh,
-    bound_from_below,
     bound_share,
     choose_share,
     find_tier,
@@ -130,68 +129,59 @@ def test_how_many_checks_one_percent_needs(wrong, least):
 
 
 @pytest.mark.parametrize(
-    ("checked", "wrong", "confidence", "bound", "low"),
+    ("checked", "wrong", "confidence", "bound"),
     [
-        (1, 0, 0.95, 0.950050, 0.0),
-        (10, 0, 0.95, 0.259575, 0.0),
-        (10, 1, 0.95, 0.654927, 0.000045),
-        (10, 5, 0.95, 0.993603, 0.006397),
-        (100, 0, 0.95, 0.030188, 0.0),
-        (100, 10, 0.95, 0.308838, 0.012442),
-        (100, 99, 0.95, 1.0, 0.232920),
-        (100, 100, 0.95, 1.0, 0.235691),
-        (5000, 5, 0.95, 0.003275, 0.000142),
-        (5000, 26, 0.95, 0.009784, 0.002331),
-        (5000, 27, 0.95, 0.010067, 0.002456),
-        (476, 0, 0.99, 0.009993, 0.0),
-        (0, 0, 0.95, 1.0, 0.0),
-        (0, 0, 0.5, 1.0, 0.0),
+        (1, 0, 0.95, 0.950050),
+        (10, 0, 0.95, 0.259575),
+        (10, 1, 0.95, 0.654927),
+        (10, 5, 0.95, 0.993603),
+        (100, 0, 0.95, 0.030188),
+        (100, 10, 0.95, 0.308838),
+        (100, 99, 0.95, 1.0),
+        (100, 100, 0.95, 1.0),
+        (5000, 5, 0.95, 0.003275),
+        (5000, 26, 0.95, 0.009784),
+        (5000, 27, 0.95, 0.010067),
+        (476, 0, 0.99, 0.009993),
+        (0, 0, 0.95, 1.0),
+        (0, 0, 0.5, 1.0),
     ],
 )
-def test_known_bounds(checked, wrong, confidence, bound, low):
+def test_known_bounds(checked, wrong, confidence, bound):
     """The bounds do not move by accident."""
     assert bound_share(checked, wrong, confidence) == pytest.approx(bound, abs=1e-6)
-    assert bound_from_below(checked, wrong, confidence) == pytest.approx(low, abs=1e-6)
 
 
 @settings(deadline=None)
 @given(draw_sums(250), st.sampled_from(CONFIDENCES))
-def test_the_bounds_are_exact(sums, confidence):
-    """A share is between the bounds as long as the exact likelihood ratio against it is below 1 / (1 - confidence)."""
+def test_the_bound_is_exact(sums, confidence):
+    """A share is below the bound as long as the exact likelihood ratio against it is below 1 / (1 - confidence)."""
     checked, wrong = sums
-    high, low = bound_share(checked, wrong, confidence), bound_from_below(checked, wrong, confidence)
+    high = bound_share(checked, wrong, confidence)
     limit, slack = -math.log(1 - confidence), 1e-9
     if checked:
-        assert low <= wrong / checked <= high
+        assert wrong / checked <= high
     if high < 1 - 1e-6:
         assert weigh(checked, wrong, high * (1 + slack)) >= limit - 1e-6
         assert weigh(checked, wrong, high * (1 - slack)) <= limit + 1e-6
     else:
         assert wrong == checked or weigh(checked, wrong, 1 - 2e-6) < limit
-    if low > 0:
-        assert weigh(checked, wrong, low * (1 - slack)) >= limit - 1e-6
-        assert weigh(checked, wrong, low * (1 + slack)) <= limit + 1e-6
-    else:
-        assert wrong == 0
 
 
 @settings(deadline=None)
 @given(draw_sums(400), st.sampled_from(CONFIDENCES))
 def test_it_is_wider_than_a_single_look(sums, confidence):
-    """The bounds are never nearer than those of Clopper and Pearson, which hold for a single look only."""
+    """The bound is never nearer than that of Clopper and Pearson, which holds for a single look only."""
     checked, wrong = sums
-    left = 1 - Fraction(confidence)
-    high, low = bound_share(checked, wrong, confidence), bound_from_below(checked, wrong, confidence)
+    high = bound_share(checked, wrong, confidence)
     if high < 1:
-        assert at_most(wrong, checked, Fraction(high)) <= left
-    if wrong:
-        assert 1 - at_most(wrong - 1, checked, Fraction(low)) <= left
+        assert at_most(wrong, checked, Fraction(high)) <= 1 - Fraction(confidence)
 
 
 def miss(share, confidence, looks, *, single=False):
     """Return the probability that within so many looks at a growing sample a share is ruled out that is the true one.
 
-    `single`: for the bounds of a single look, from above only.
+    `single`: for the bound of a single look.
     """
 
     def is_too_low(checked, wrong):
@@ -206,8 +196,6 @@ def miss(share, confidence, looks, *, single=False):
         while alive and is_too_low(checked, first):
             missed += alive.pop(0)
             first += 1
-        while not single and bound_from_below(checked, first + len(alive) - 1, confidence) > share:
-            missed += alive.pop()
     return missed
 
 
@@ -228,19 +216,16 @@ def test_a_single_look_would_not_cover():
 
 @settings(deadline=None)
 @given(draw_sums(WINDOW), st.sampled_from(CONFIDENCES))
-def test_the_bounds_move_with_what_was_found(sums, confidence):
-    """Another wrong one raises both, another right one lowers them, and more confidence moves them apart."""
+def test_the_bound_moves_with_what_was_found(sums, confidence):
+    """Another wrong one raises it, another right one lowers it, and more confidence raises it."""
     checked, wrong = sums
-    for find in (bound_share, bound_from_below):
-        bound, slack = find(checked, wrong, confidence), 1e-11
-        assert 0 <= bound <= 1
-        assert find(checked + 1, wrong, confidence) <= bound + slack
-        assert bound <= find(checked + 1, wrong + 1, confidence) + slack
-        if wrong < checked:
-            assert bound <= find(checked, wrong + 1, confidence) + slack
-    more = (1 + confidence) / 2
-    assert bound_share(checked, wrong, confidence) <= bound_share(checked, wrong, more)
-    assert bound_from_below(checked, wrong, confidence) >= bound_from_below(checked, wrong, more)
+    bound, slack = bound_share(checked, wrong, confidence), 1e-11
+    assert 0 <= bound <= 1
+    assert bound_share(checked + 1, wrong, confidence) <= bound + slack
+    assert bound <= bound_share(checked + 1, wrong + 1, confidence) + slack
+    if wrong < checked:
+        assert bound <= bound_share(checked, wrong + 1, confidence) + slack
+    assert bound <= bound_share(checked, wrong, (1 + confidence) / 2)
 
 
 @settings(deadline=None)
@@ -268,6 +253,55 @@ def test_what_the_newest_checks_allow(checked, most):
     share = RECENT_BUDGETS * RULES.error_budget
     assert is_below(checked, most, share, RULES.confidence)
     assert not is_below(checked, most + 1, share, RULES.confidence)
+
+
+def is_too_many(checked, wrong, budget, confidence):
+    """Return whether fewer wrong ones than were found would be found so surely, if the budget were just kept."""
+    fewer = at_most(wrong - 1, checked, budget) if wrong else Fraction(0)
+    assume(fewer in {0, 1} or abs(fewer - confidence) > Fraction(1, 10**9))
+    return fewer >= confidence
+
+
+@settings(deadline=None)
+@given(draw_sums(WINDOW), st.sampled_from([0.0, 0.001, 0.01, 0.1, 0.4, 0.9, 1.0]), st.sampled_from(CONFIDENCES))
+@example((1, 1), 0.01, 0.95)
+@example((0, 0), 0.0, 0.5)
+def test_disproof_is_exact(sums, budget, confidence):
+    """One look disproves a namespace where so many wrong ones are rare enough within the budget, by exact sums."""
+    disproven = is_disproven(*sums, follow(error_budget=budget, confidence=confidence))
+    assert disproven is is_too_many(*sums, Fraction(budget), Fraction(confidence))
+
+
+@settings(deadline=None)
+@given(draw_sums(WINDOW), st.sampled_from([0.0, 0.001, 0.01, 0.1, 0.4, 0.9, 1.0]), st.sampled_from(CONFIDENCES))
+def test_what_is_proven_is_not_disproven(sums, budget, confidence):
+    """The two ways to decide never contradict each other."""
+    rules = follow(error_budget=budget, confidence=confidence)
+    assert not (is_disproven(*sums, rules) and bound_share(*sums, confidence) <= budget)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "most", "changes"),
+    [
+        (1, 5, {}),
+        (2, 35, {}),
+        (3, 82, {}),
+        (4, 137, {}),
+        (5, 198, {}),
+        (6, 262, {}),
+        (7, 329, {}),
+        (2, 15, {"confidence": 0.99}),
+        (3, 44, {"confidence": 0.99}),
+        (2, 7, {"error_budget": 0.05}),
+        (3, 16, {"error_budget": 0.05}),
+    ],
+)
+def test_what_disproves(wrong, most, changes):
+    """So many wrong ones among at most so many checks disprove a namespace; among one check more they do not."""
+    for checked in range(wrong, most + 1):
+        assert is_disproven(checked, wrong, follow(**changes))
+    assert not is_disproven(most + 1, wrong, follow(**changes))
+    assert not is_disproven(100, 1, follow(**changes))
 
 
 @pytest.mark.parametrize(
@@ -364,14 +398,18 @@ def follow(**changes):
         (2, know((0, 0), (0, 0), (9, 9, 9, 9)), follow(error_budget=1.0), True),
         (2, know(), follow(error_budget=1.0, unproven="nothing"), True),
         # All is served until it is disproven: what is served together counts.
-        (2, know((0, 0), (0, 0), (20, 3)), follow(unproven="everything"), True),
-        (2, know((0, 0), (0, 0), (20, 6)), follow(unproven="everything"), True),
-        (2, know((0, 0), (0, 0), (20, 7)), follow(unproven="everything"), False),
-        (2, know((0, 0), (0, 0), (6, 6)), follow(unproven="everything"), True),
-        (2, know((0, 0), (0, 0), (7, 7)), follow(unproven="everything"), False),
+        (2, know((0, 0), (0, 0), (1, 1)), follow(unproven="everything"), False),
+        (2, know((0, 0), (0, 0), (5, 1)), follow(unproven="everything"), False),
+        (2, know((0, 0), (0, 0), (6, 1)), follow(unproven="everything"), True),
+        (2, know((0, 0), (0, 0), (35, 2)), follow(unproven="everything"), False),
+        (2, know((0, 0), (0, 0), (36, 2)), follow(unproven="everything"), True),
+        (2, know((0, 0), (0, 0), (6, 6)), follow(unproven="everything"), False),
+        (2, know((0, 0), (0, 0), (1, 1)), follow(unproven="everything", confidence=0.999), True),
+        (2, know((0, 0), (0, 0), (1, 1)), follow(unproven="everything", error_budget=0.1), True),
         (0, know((20, 7)), follow(unproven="everything"), False),
         (1, know((20, 7)), follow(unproven="everything"), False),
         (1, know((1000, 0), (20, 7)), follow(unproven="everything"), True),
+        (1, know((300, 0), (20, 7)), follow(unproven="everything"), False),
         (0, know((20, 1)), follow(unproven="everything"), True),
         (2, know((0, 0), (0, 0), (5000, 5, 500, 5)), follow(unproven="everything"), True),
         (0, know((20, 7), (0, 0), (5000, 0)), follow(unproven="everything"), True),
@@ -453,7 +491,7 @@ def test_what_is_served(sums, tier, budget, confidence, unproven):
         assert standing.served is (standing.bound <= budget)
         return
     assert standing.bound == bound_share(checked, wrong, confidence)
-    advance = unproven == "everything" and bound_from_below(checked, wrong, confidence) <= budget
+    advance = unproven == "everything" and not is_too_many(checked, wrong, Fraction(budget), Fraction(confidence))
     assert standing.served is (bool(wider) or advance)
 
 
@@ -553,9 +591,10 @@ class Namespace:
     It skips from one check to the next, and from one wrong answer to the next: both come by chance.
     """
 
-    def __init__(self, seed, tier=LIKELY):
+    def __init__(self, seed, tier=LIKELY, rules=RULES):
         self.random = random.Random(seed)
         self.tier = tier
+        self.rules = rules
         self.sums = [0]  # how many of the first checks were wrong, by their number
         self.served = self.wrong = 0
 
@@ -567,17 +606,22 @@ class Namespace:
     @property
     def serves(self):
         checked, wrong = self.count(WINDOW)
+        if self.rules is not RULES:
+            evidence = know(*[(0, 0)] * self.tier, (checked, wrong, *self.count(RECENT)))
+            return judge_standing(self.tier, evidence, self.rules).served
         if self.tier and find_least(wrong) is None:
             return False
         return is_served(self.tier, checked, wrong, *self.count(RECENT))
 
     @property
     def sample(self):
-        return choose_share(know((0, 0, 0, 0, self.count(NEWEST)[1])), RULES)
+        return choose_share(know((0, 0, 0, 0, self.count(NEWEST)[1])), self.rules)
 
     def _wait(self, share):
         """Return after how many hits something comes that happens to this share of them."""
-        return HITS**2 if share == 0 else 1 + int(math.log(1 - self.random.random()) / math.log1p(-share))
+        if share in {0, 1}:
+            return 1 if share else HITS**2
+        return 1 + int(math.log(1 - self.random.random()) / math.log1p(-share))
 
     def work(self, hits, share, *, while_served=False):
         """Let similar questions come, whose stored answers are wrong with a probability of `share`.
@@ -670,3 +714,18 @@ def test_an_advance_that_was_not_deserved(seed):
     stopped = namespace.served
     namespace.work(HITS, 0.05)
     assert namespace.served == stopped
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("share", "most"), [(1.0, 80), (0.1, 80), (0.05, 100)])
+def test_an_advance_for_everything(share, most, seed):
+    """Where all is served until it is disproven, and much is wrong, it stops after some dozens of wrong ones."""
+    namespace = Namespace(seed, rules=follow(unproven="everything"))
+    assert namespace.serves
+    namespace.work(3000, share, while_served=True)
+    assert not namespace.serves
+    if share == 1:
+        assert namespace.count(WINDOW) == (1, 1)
+    namespace.work(3000, share)  # it may be served again for a while, when right ones come by chance
+    assert not namespace.serves
+    assert 0 < namespace.wrong <= most

@@ -96,8 +96,9 @@ ALTER TABLE semantic_entries ALTER COLUMN embedding SET STORAGE PLAIN;
 
 SELECT relaycore_open_cache_slot(class::smallint) FROM generate_series(0, 2) AS class;
 
--- Sums up the verdicts of a namespace under a policy by tier: of the `span` newest of all tiers, of the newest 500, and
--- of the newest 50. Whoever sums up waits for the one before: each sees all verdicts that are there.
+-- Sums up the verdicts of a namespace under a policy by tier: of each tier's `span` newest, newest 500 and newest 50, so
+-- that a tier which is checked often does not push out what is known of the others. Whoever sums up waits for the one
+-- before: each sees all verdicts that are there.
 CREATE FUNCTION relaycore_sum_evidence(of_namespace text, of_policy text, span integer) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT AS $$
     SELECT pg_advisory_xact_lock(hashtext('relaycore evidence'), hashtext(of_namespace || of_policy));
@@ -107,11 +108,12 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         count(*) FILTER (WHERE d.place <= 500), count(*) FILTER (WHERE d.place <= 500 AND d.wrong),
         count(*) FILTER (WHERE d.place <= 50 AND d.wrong), now()
     FROM generate_series(0, 2) AS t (tier)
-    LEFT JOIN (
-        SELECT tier, verdict <> 'same' AS wrong, row_number() OVER (ORDER BY judged_at DESC) AS place
+    LEFT JOIN LATERAL (
+        SELECT verdict <> 'same' AS wrong, row_number() OVER (ORDER BY judged_at DESC) AS place
         FROM semantic_decisions
-        WHERE namespace = of_namespace AND policy = of_policy AND judged_at IS NOT NULL
-        ORDER BY judged_at DESC LIMIT span) AS d ON d.tier = t.tier
+        WHERE namespace = of_namespace AND policy = of_policy AND semantic_decisions.tier = t.tier
+            AND judged_at IS NOT NULL
+        ORDER BY judged_at DESC LIMIT span) AS d ON true
     GROUP BY t.tier
     ORDER BY t.tier
     ON CONFLICT (namespace, policy, tier)

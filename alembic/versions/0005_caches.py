@@ -102,7 +102,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_semantic_decisions'))
     )
     op.create_index('ix_semantic_decisions_decided_at', 'semantic_decisions', ['decided_at'], unique=False)
-    op.create_index('ix_semantic_decisions_judged', 'semantic_decisions', ['namespace', 'policy', 'judged_at'], unique=False, postgresql_include=['tier', 'verdict'])
+    op.create_index('ix_semantic_decisions_judged', 'semantic_decisions', ['namespace', 'policy', 'tier', 'judged_at'], unique=False, postgresql_include=['verdict'])
     op.create_index('ix_semantic_decisions_request_id', 'semantic_decisions', ['request_id'], unique=False)
     op.create_table('semantic_entries',
     sa.Column('key', sa.LargeBinary(), nullable=False),

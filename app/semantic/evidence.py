@@ -17,7 +17,7 @@ from app.semantic.types import TIERS, Evidence, Standing
 from app.wire.caching import SemanticConfig
 
 WINDOW = 5000
-"""How many of the newest checks of a namespace count at all."""
+"""How many of the newest checks of a namespace count at all, of each tier."""
 
 RECENT_BUDGETS = 2
 """Up to how many error budgets the newest checks must rule out: there are fewer of them."""

@@ -38,7 +38,7 @@ _NONE = (0,) * len(TIERS)
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the checks of a namespace said, by tier: how many there were and how many found a wrong answer.
 
-    `recent_*` are those among the newest 500 of all tiers, `newest_wrong` those found wrong among the newest 50.
+    `recent_*` are those among a tier's newest 500, `newest_wrong` those found wrong among its newest 50.
     """
 
     checked: tuple[int, ...] = _NONE

@@ -33,7 +33,7 @@ SELECT n.namespace, n.policy, t.tier, count(d.tier), count(*) FILTER (WHERE d.ve
 FROM (SELECT DISTINCT namespace, policy FROM semantic_decisions WHERE verdict IS NOT NULL) AS n
 CROSS JOIN generate_series(0, 2) AS t (tier)
 LEFT JOIN (
-    SELECT *, row_number() OVER (PARTITION BY namespace, policy ORDER BY judged_at DESC) AS place
+    SELECT *, row_number() OVER (PARTITION BY namespace, policy, tier ORDER BY judged_at DESC) AS place
     FROM semantic_decisions WHERE verdict IS NOT NULL
 ) AS d ON d.namespace = n.namespace AND d.policy = n.policy AND d.tier = t.tier AND d.place <= %s
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
@@ -154,14 +154,14 @@ async def spread_times(database):
 
 
 async def test_only_the_newest_count(database_url, database, monkeypatch):
-    """A tier's evidence is what it has among the newest of all tiers: old verdicts leave as new ones come."""
+    """A tier's evidence is its newest verdicts: old ones leave as new ones of the same tier come, and of no other."""
     monkeypatch.setattr(log_module, "WINDOW", 40)
     await write(database, [make_decision(tier=2, verdict="different") for _ in range(60)], [])
     assert query(database_url, EVIDENCE)[2] == (NAMESPACE, POLICY, 2, 40, 40)
     await write(database, [make_decision(tier=0, verdict="same") for _ in range(39)], [])
-    assert [line[3:] for line in query(database_url, EVIDENCE)] == [(39, 0), (0, 0), (1, 1)]
-    await write(database, [make_decision(tier=1, verdict="same")], [])
-    assert [line[3:] for line in query(database_url, EVIDENCE)] == [(39, 0), (1, 0), (0, 0)]
+    assert [line[3:] for line in query(database_url, EVIDENCE)] == [(39, 0), (0, 0), (40, 40)]
+    await write(database, [make_decision(tier=2, verdict="same") for _ in range(30)], [])
+    assert [line[3:] for line in query(database_url, EVIDENCE)] == [(39, 0), (0, 0), (40, 10)]
 
 
 @pytest.mark.parametrize("first", ["check", "report"])

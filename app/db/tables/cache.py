@@ -132,14 +132,14 @@ semantic_decisions = Table(
     Column("served", Boolean, nullable=False),
     Column("verdict", Text),
     Column("judged_at", INSTANT),
-    Index("ix_semantic_decisions_judged", "namespace", "policy", "judged_at", postgresql_include=["tier", "verdict"]),
+    Index("ix_semantic_decisions_judged", "namespace", "policy", "tier", "judged_at", postgresql_include=["verdict"]),
     Index("ix_semantic_decisions_decided_at", "decided_at"),
     Index("ix_semantic_decisions_request_id", "request_id"),
     CheckConstraint("verdict IN ('same', 'different', 'reported')", name="verdict"),
 )
 
 # The sums of the verdicts of a namespace, by how sure the policy was: what decides whether it is served. `recent_*` are
-# of the newest 500 of all tiers, `newest_wrong` of the newest 50.
+# of each tier's newest 500, `newest_wrong` of its newest 50.
 semantic_evidence = Table(
     "semantic_evidence",
     metadata,

@@ -127,7 +127,7 @@ async def test_a_verdict_counts_once(log, database_url):
 
 async def test_the_sums_are_those_of_plain_sql(database_url, database):
     """Over namespaces, policies and tiers, with more verdicts than count, the sums are what plain SQL counts."""
-    chance, span = random.Random(3), 600
+    chance, span = random.Random(3), 250
     names = [(f"n{number}", f"p{number % 2}") for number in range(3)]
     for _ in range(24):
         batch = []
@@ -140,8 +140,7 @@ async def test_the_sums_are_those_of_plain_sql(database_url, database):
         await spread_times(database)
         await sum_evidence(database, names, span)
         assert query(database_url, SUMS) == query(database_url, PLAINLY, span)
-    for name, _ in names:
-        assert sum(line[3] for line in query(database_url, SUMS) if line[0] == name) == span
+    assert {line[3] for line in query(database_url, SUMS)} == {span}
 
 
 async def spread_times(database):

@@ -70,7 +70,7 @@ def key_of(number):
 
 
 def build(number=1, **changes):
-    return msgspec.structs.replace(make_entry(key_of(number), body=b"%d" % number), **changes)
+    return msgspec.structs.replace(make_entry(key_of(number), body=b"%d" % number, ttl=86_400), **changes)
 
 
 SAMPLES = [

@@ -31,6 +31,7 @@ WHERE i.inhparent IN ('cache_entries'::regclass, 'semantic_entries'::regclass) G
 @pytest.fixture
 async def database(database_url):
     async with await open_database(database_url) as connection:
+        await connection.execute("UPDATE cache_slots SET opened_at = now()")  # the template is as old as the run
         yield connection
 
 

@@ -79,9 +79,11 @@ async def test_a_leader_that_is_gone_is_replaced(served: Served, database_url: s
     """When the process that makes the call dies or freezes, another one makes it within its lease: two calls in all."""
     text = "[[mock delay_ms=2500]] asked of a process that is lost"
     async with open_session(make_key(served)) as session:
-        tasks = [asyncio.create_task(ask(session, served.url, text)) for _ in range(FEW)]
+        tasks = [asyncio.create_task(ask(session, served.url, text))]
         await wait_for_lease(database_url)
-        await asyncio.sleep(0.5)
+        for _ in range(FEW):  # one after the other, so that every process gets some
+            tasks.append(asyncio.create_task(ask(session, served.url, text)))
+            await asyncio.sleep(0.01)
         [leader] = list_leaders(served, upstream)
         began = time.monotonic()
         os.kill(leader, how)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -18,6 +20,9 @@ MAX_WAITING = 64
 """More questions at once are not compared: their calls go on instead of waiting."""
 
 MAX_BATCH = 16
+ASK_SECONDS = 3.0
+REST_SECONDS = 10.0
+
 MAX_DIMENSIONS = 4000
 """The longest vectors that can be searched by an index."""
 
@@ -159,7 +164,8 @@ class RemoteVectors:
     """A configured embeddings model, asked through the gateway like any other model.
 
     `ask` returns the numbers, or None when the model does not answer. The length of its vectors is part of its id, so
-    that a model which comes to have another one starts anew.
+    that a model which comes to have another one starts anew. Calls wait for it, so one that takes long, or fails in a
+    way that nobody foresaw, is left alone for a while.
     """
 
     calibrated = False
@@ -169,6 +175,7 @@ class RemoteVectors:
         self.dimensions = 0
         self._name = name
         self._ask = ask
+        self._rests_until = -math.inf
 
     async def ready(self) -> bool:
         """Find out how long its vectors are, once; False while it does not answer."""
@@ -180,12 +187,29 @@ class RemoteVectors:
 
     async def embed(self, text: str) -> str | None:
         """Return the vector of `text`; None for one that cannot be kept or found again."""
-        numbers = await self._ask(text)
+        numbers = await self._ask_in_time(text)
         if not numbers or len(numbers) > MAX_DIMENSIONS or not all(map(_is_kept, numbers)):
             return None
         self.dimensions = len(numbers)
         self.id = f"{self._name} {self.dimensions}"
         return write_vector(numbers)
+
+    async def _ask_in_time(self, text: str) -> Sequence[float] | None:
+        """Return what the model answers within ASK_SECONDS, in a task of its own: nothing of it reaches a call."""
+        if time.monotonic() < self._rests_until:
+            return None
+        asking = asyncio.ensure_future(self._ask(text))
+        try:
+            await asyncio.wait({asking}, timeout=ASK_SECONDS)
+        finally:
+            if not asking.done():
+                asking.cancel()
+        if asking.done() and not asking.cancelled() and asking.exception() is None:
+            return asking.result()
+        self._rests_until = time.monotonic() + REST_SECONDS
+        error = asking.exception() if asking.done() and not asking.cancelled() else None
+        logger.warning("The embeddings model %s is left alone for a while", self._name, exc_info=error)
+        return None
 
 
 def _is_kept(number: float) -> bool:

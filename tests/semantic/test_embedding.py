@@ -261,3 +261,25 @@ async def test_a_remote_model_that_does_not_answer():
     assert remote.dimensions == 0
     assert await remote.embed("x") == "[1]"
     assert len(asked) == 3
+
+
+async def test_a_remote_model_that_hangs_or_breaks(monkeypatch, caplog):
+    """A model that takes too long, or fails as nobody foresaw, has no vector, and rests: nobody waits for it again."""
+    monkeypatch.setattr(embedding, "ASK_SECONDS", 0.05)
+    asked, ended = [], []
+
+    async def ask(text):
+        asked.append(text)
+        if text == "breaks":
+            raise RuntimeError(text)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(text)
+
+    hanging, breaking = RemoteVectors("openai/hangs", ask), RemoteVectors("openai/breaks", ask)
+    assert [await hanging.embed("hangs"), await hanging.embed("hangs")] == [None, None]
+    assert [await breaking.embed("breaks"), await breaking.embed("breaks")] == [None, None]
+    await asyncio.sleep(0)
+    assert (asked, ended) == (["hangs", "breaks"], ["hangs"])
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]

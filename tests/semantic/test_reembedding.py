@@ -198,17 +198,17 @@ async def test_two_at_once_do_the_work_once(database, database_url, build):
     assert list_embedders(database_url) == [("mock/embed 3", 60)]
 
 
-async def test_the_turn_is_given_back(database, build):
+async def test_the_turn_is_given_back(database, build, monkeypatch):
     """After a look that failed on the way the next process has its turn."""
     await fill(database)
 
-    async def fail(text):
-        raise RuntimeError(text)
+    async def fail(connection, **_):
+        raise RuntimeError
 
-    remote = Remote()
-    remote.ask = fail
-    with pytest.raises(RuntimeError):
-        await build("mock/embed", remote).look()
+    with monkeypatch.context() as broken:
+        broken.setattr(reembedding, "move", fail)
+        with pytest.raises(RuntimeError):
+            await build("mock/embed").look()
     assert await build("mock/embed").look() == 4
 
 

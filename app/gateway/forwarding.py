@@ -1,7 +1,10 @@
 """Having a call answered by one of those that may, and passing the answer on."""
 
+import msgspec
+
 from app.catalog.prices import sum_lines
 from app.catalog.snapshot import Snapshot
+from app.catalog.types import RoutingConfig
 from app.errors import BadGatewayError, ForbiddenError
 from app.gateway.answers import Answer, Answered, Answering, Refusal
 from app.gateway.attempts import Attempts
@@ -27,13 +30,19 @@ def choose(call: Call, exchange: Exchange, snapshot: Snapshot) -> Plan:
     """Return where the call may go and note it. Raises RelayError when it goes nowhere or the key may not."""
     row = exchange.trace.row
     row.requested_model = row.model = call.fields.model
+    chosen = find_plan(call, snapshot)
+    note_target(exchange, chosen.targets[0])
+    return chosen
+
+
+def find_plan(call: Call, snapshot: Snapshot) -> Plan:
+    """Return where the call may go. Raises RelayError when it goes nowhere or the key may not."""
     chosen = plan(call.route, call.fields.model, snapshot)
     allowed = call.caller.models
     if allowed is not None and call.fields.model not in allowed:
         names = [{target.model, f"{target.provider.name}/{target.model}"} for target in chosen.targets]
         if not all(name & allowed for name in names):
             raise ForbiddenError("This API key may not use this model.", code="model_not_allowed", param="model")
-    note_target(exchange, chosen.targets[0])
     return chosen
 
 
@@ -84,11 +93,18 @@ async def try_all(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -> A
         call,
         exchange,
         routing=parts.routing,
-        config=parts.catalog.current.routing,
+        config=find_routing(call, parts.catalog.current.routing),
         upstream=parts.upstream,
         limits=build_limits(call, parts.settings.upstream),
     )
     return await attempts.run(ways.targets, ways.after)
+
+
+def find_routing(call: Call, config: RoutingConfig) -> RoutingConfig:
+    """Return the rules of retries: the configured ones, unless whoever makes the call sees to them itself."""
+    if call.options.max_retries is None:
+        return config
+    return msgspec.structs.replace(config, max_retries=call.options.max_retries)
 
 
 async def pass_refusal(refusal: Refusal, call: Call, exchange: Exchange) -> None:

@@ -1,13 +1,15 @@
 """Calls that the gateway makes itself, the way any client's call goes: held, sent, recorded, and read by us."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import msgspec
 from litestar.types import HTTPReceiveMessage, Message
 
 from app.access.types import Caller
+from app.analytics.types import RequestRow
 from app.errors import RelayError
 from app.gateway.body import ClientLeftError
 from app.gateway.call import Call, read_fields
@@ -19,9 +21,17 @@ from app.gateway.parts import Parts
 from app.gateway.paths import find_route
 from app.gateway.trace import Trace
 from app.providers.protocol import Endpoint
+from app.providers.registry import VENDORS
+from app.wire.http import Headers
+from app.wire.money import Hold
+
+logger = logging.getLogger("relaycore.gateway")
 
 CHECK_TAG = "relaycore:semantic-check"
 EMBEDDING_TAG = "relaycore:embedding"
+UNCACHED = Options(cache="bypass")
+LEFT = "client_left"
+"""What is noted of a call that was broken off."""
 
 
 class _Embedding(msgspec.Struct):
@@ -40,6 +50,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.status = 0
+        self.headers: Headers = []
         self._parts: list[bytes] = []
 
     @property
@@ -55,9 +66,67 @@ class Sink:
     async def send(self, message: Message) -> None:
         """Keep a part of the answer."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status, self.headers = message["status"], cast(Headers, message["headers"])
         elif message["type"] == "http.response.body":
             self._parts.append(message.get("body", b""))
+
+
+Answering = Callable[[Call, Endpoint, Exchange, Parts], Awaitable[None]]
+"""Answers a call: the whole way of one that came in, or a part of it."""
+
+
+class InsideAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call of our own came to, and what is to be recorded of it. Status 0: nothing, it was broken off."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    row: RequestRow
+
+
+class Inside:
+    """One call of our own: `run` has it answered as any client's is, `end` tells what it came to.
+
+    `hold` is what was held for it already. Whoever makes it calls `end` once, broken off or not, and records the row.
+    """
+
+    def __init__(self, call: Call, parts: Parts, *, tags: tuple[str, ...], hold: Hold | None = None) -> None:
+        self._call = call
+        self._parts = parts
+        self._sink = Sink()
+        self._trace = Trace()
+        row, caller = self._trace.row, call.caller
+        row.endpoint, row.request_bytes = call.route.name, len(call.body)
+        row.user_id, row.api_key_id = caller.user_id, caller.key_id
+        row.team_id, row.organization_id = caller.team_id, caller.organization_id
+        row.tags, row.hold = tags, hold
+
+    async def run(self, answer: Answering) -> None:
+        """Have the call answered; failures are answers as well."""
+        exchange = Exchange(self._sink.receive, self._sink.send, self._trace)
+        exchange.dialect = self._call.route.dialect
+        try:
+            await answer(self._call, cast(Endpoint, self._call.route.endpoint), exchange, self._parts)
+        except RelayError as error:
+            await exchange.fail(error)
+        except ClientLeftError:
+            self._trace.leave()
+        except asyncio.CancelledError:
+            self._trace.leave()
+            raise
+        except Exception:
+            logger.exception("a call of the gateway's own failed")
+            await exchange.fail(RelayError("The gateway failed on this request.", code="internal_error"))
+        finally:
+            exchange.unwatch()
+            finish_call(self._trace, self._parts)
+
+    def end(self) -> InsideAnswer:
+        """Return what the call came to."""
+        sink = self._sink
+        row = self._trace.close(len(sink.body))
+        status = sink.status if row.error_type != LEFT else 0
+        return InsideAnswer(status=status, headers=sink.headers, body=sink.body, row=row)
 
 
 async def ask_inside(call: Call, parts: Parts, tag: str) -> bytes | None:
@@ -65,28 +134,19 @@ async def ask_inside(call: Call, parts: Parts, tag: str) -> bytes | None:
 
     It is recorded with `tag` and counts in the caller's budgets, not in the limits of its calls.
     """
-    endpoint = cast(Endpoint, call.route.endpoint)
-    sink, trace = Sink(), Trace()
-    exchange = Exchange(sink.receive, sink.send, trace)
-    exchange.dialect = call.route.dialect
-    row, caller = trace.row, call.caller
-    row.endpoint, row.request_bytes = call.route.name, len(call.body)
-    row.user_id, row.api_key_id = caller.user_id, caller.key_id
-    row.team_id, row.organization_id = caller.team_id, caller.organization_id
-    row.tags = (*caller.tags, tag)
-    exchange.note_cache_status("bypass")
+    inside = Inside(call, parts, tags=(*call.caller.tags, tag))
     try:
-        chosen = choose(call, exchange, parts.catalog.current)
-        await forward(call, endpoint, chosen, exchange, parts)
-    except RelayError as error:
-        await exchange.fail(error)
-    except ClientLeftError:
-        return None
+        await inside.run(_forward_uncached)
     finally:
-        exchange.unwatch()
-        finish_call(trace, parts)
-        parts.recorder.record(trace.close(exchange.sent_bytes))
-    return sink.body if sink.status == 200 and row.error_type is None else None
+        answered = inside.end()
+        parts.recorder.record(answered.row)
+    return answered.body if answered.status == 200 and answered.row.error_type is None else None
+
+
+async def _forward_uncached(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> None:
+    exchange.note_cache_status("bypass")
+    chosen = choose(call, exchange, parts.catalog.current)
+    await forward(call, endpoint, chosen, exchange, parts)
 
 
 class InsideEmbeddings:
@@ -109,15 +169,15 @@ class InsideEmbeddings:
             return None
 
 
-def build_call(caller: Caller, path: str, body: bytes, parts: Parts) -> Call:
-    """Return a call of our own."""
+def build_call(caller: Caller, path: str, body: bytes, parts: Parts, options: Options = UNCACHED) -> Call:
+    """Return a call of our own. Raises BadRequestError for a body that cannot be read."""
     return Call(
-        route=find_route(path, parts.catalog.current.providers.keys()),
+        route=find_route(path, parts.catalog.current.providers.keys() | VENDORS.keys()),
         method="POST",
         query=b"",
         headers=[(b"content-type", b"application/json")],
         sent=Sent(content_type=b"application/json"),
-        options=Options(cache="bypass"),
+        options=options,
         caller=caller,
         body=body,
         fields=read_fields(body),

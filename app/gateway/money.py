@@ -76,11 +76,27 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate
 
 
-def find_budgets(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -> Scopes:
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call may cost the budgets of `scopes`: `factor` times the dearest of its quotes."""
+
+    scopes: Scopes
+    quotes: list[Quote]
+    dearest: Quote
+    ceiling: Ceiling | None
+    deployment: str
+    factor: Decimal
+
+    @property
+    def wanted_usd(self) -> Decimal:
+        """The most that the call is expected to cost."""
+        return (self.dearest.estimate.wanted_usd * self.factor).quantize(SMALLEST_USD, ROUND_CEILING)
+
+
+def find_budgets(call: Call, ways: Ways, tags: Iterable[str], parts: Parts) -> Scopes:
     """Return what has a budget among whom and what a call concerns; empty for most calls, at once."""
     if not parts.budgets.there_are_any:
         return ()
-    return parts.budgets.find_scopes(list_scopes(call, ways.list_all(), exchange.trace.row.tags or ()))
+    return parts.budgets.find_scopes(list_scopes(call, ways.list_all(), tags))
 
 
 def list_scopes(call: Call, targets: Iterable[Target], tags: Iterable[str]) -> list[tuple[str, str]]:
@@ -105,47 +121,70 @@ def list_scopes(call: Call, targets: Iterable[Target], tags: Iterable[str]) -> l
 async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -> Held:
     """Hold the most that a call can cost, and note it; a call without a budget goes on as it came.
 
-    Raises UnpricedModelError, BudgetExceededError, or UnavailableError when nobody can tell.
+    What was held for it before it came here is not held again. Raises UnpricedModelError, BudgetExceededError, or
+    UnavailableError when nobody can tell.
     """
-    scopes = find_budgets(call, ways, exchange, parts)
-    if not scopes or is_free(call):
+    row = exchange.trace.row
+    need = await find_need(call, ways, row.tags or (), parts)
+    if need is None:
         return Held(call, ways)
-    config = parts.catalog.current.budgets
-    ceiling = read_ceiling(config)
+    kept = ways.keep(one.target.deployment for one in need.quotes)
+    if need.wanted_usd == 0:
+        return Held(call, kept)
+    hold = row.hold or await parts.budgets.hold(build_demand(call, need, exchange, parts))
+    if hold is None:
+        return Held(call, ways)
+    row.hold = hold
+    dearest = need.dearest
+    exchange.trace.estimate_usage = partial(
+        estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
+    )
+    unbounded = call.route.endpoint is not None and any(one.output.source == "assumed" for one in need.quotes)
+    if hold.amount_usd >= need.wanted_usd and not unbounded:
+        return Held(call, kept)
+    return cap_call(call, kept, need.quotes, hold.amount_usd / need.factor)
+
+
+async def find_need(call: Call, ways: Ways, tags: Iterable[str], parts: Parts) -> Need | None:
+    """Return what a call may cost its budgets; None when none applies, or nobody charges for it.
+
+    Raises UnpricedModelError when nobody knows.
+    """
+    scopes = find_budgets(call, ways, tags, parts)
+    if not scopes or is_free(call):
+        return None
+    ceiling = read_ceiling(parts.catalog.current.budgets)
     quotes = await quote_all(call, ways, parts, ceiling) if UNMETERED not in call.route.rest.split("/") else []
     if not quotes:
         what = f"the model {call.fields.model!r}" if call.fields.model else "what is at this path"
         raise UnpricedModelError(NO_PRICE.format(what), param="model")
-    kept = ways.keep(one.target.deployment for one in quotes)
     dearest = max(quotes, key=lambda one: one.estimate.wanted_usd)
-    if dearest.estimate.wanted_usd == 0:
-        return Held(call, kept)
     deployment = "/".join(dearest.target.deployment)
-    factor = parts.budgets.foresight.find_factor(deployment)
-    minimum = max(one.estimate.minimum_usd for one in quotes)
-    if call.route.endpoint is None:  # its answer cannot be cut to what is left
-        minimum = dearest.estimate.wanted_usd
-    demand = Demand(
+    return Need(
         scopes=scopes,
-        wanted_usd=(dearest.estimate.wanted_usd * factor).quantize(SMALLEST_USD, ROUND_CEILING),
-        minimum_usd=(minimum * factor).quantize(SMALLEST_USD, ROUND_CEILING),
-        seconds=parts.settings.upstream.total_seconds,
-        facts=build_facts(call, dearest.target, exchange),
-        shared_facts=build_shared_facts(call, scopes),
+        quotes=quotes,
+        dearest=dearest,
         ceiling=ceiling,
         deployment=deployment,
+        factor=parts.budgets.foresight.find_factor(deployment),
     )
-    hold = await parts.budgets.hold(demand)
-    if hold is None:
-        return Held(call, ways)
-    exchange.trace.row.hold = hold
-    exchange.trace.estimate_usage = partial(
-        estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
+
+
+def build_demand(call: Call, need: Need, exchange: Exchange, parts: Parts) -> Demand:
+    """Return what the budgets are asked for one call."""
+    minimum = max(one.estimate.minimum_usd for one in need.quotes)
+    if call.route.endpoint is None:  # its answer cannot be cut to what is left
+        minimum = need.dearest.estimate.wanted_usd
+    return Demand(
+        scopes=need.scopes,
+        wanted_usd=need.wanted_usd,
+        minimum_usd=(minimum * need.factor).quantize(SMALLEST_USD, ROUND_CEILING),
+        seconds=parts.settings.upstream.total_seconds,
+        facts=build_facts(call, need.dearest.target, exchange),
+        shared_facts=build_shared_facts(call, need.scopes),
+        ceiling=need.ceiling,
+        deployment=need.deployment,
     )
-    unbounded = call.route.endpoint is not None and any(one.output.source == "assumed" for one in quotes)
-    if hold.amount_usd >= demand.wanted_usd and not unbounded:
-        return Held(call, kept)
-    return cap_call(call, kept, quotes, hold.amount_usd / factor)
 
 
 def estimate_rest(count: InputCount, output_tokens: int, sent_bytes: int, *, readable: bool) -> Usage:

@@ -98,6 +98,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the client wants, checked. `ttl` is seconds; None is the configured default.
 
     `semantic` is whether similar answers will do, `floor` from which cosine on; `cache_scope` who may share the answer.
+    `max_retries` is for calls of our own alone: who repeats them later needs no repetition now.
     """
 
     cache: str = "use"
@@ -110,6 +111,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     floor: float | None = None
     cache_scope: str | None = None
     cache_tags: tuple[str, ...] = ()
+    max_retries: int | None = None
 
 
 def read_sent(headers: Headers) -> Sent:

@@ -12,6 +12,15 @@ from app.db.tables.access import (
     users,
 )
 from app.db.tables.analytics import requests, usage_hourly
+from app.db.tables.batch import (
+    batch_file_pieces,
+    batch_files,
+    batch_requests,
+    batch_results,
+    batches,
+    native_batches,
+    webhook_deliveries,
+)
 from app.db.tables.cache import (
     cache_clearings,
     cache_entries,
@@ -42,6 +51,11 @@ __all__ = [
     "MONEY",
     "api_keys",
     "audit_log",
+    "batch_file_pieces",
+    "batch_files",
+    "batch_requests",
+    "batch_results",
+    "batches",
     "budget_alerts",
     "budget_counters",
     "budget_slices",
@@ -57,6 +71,7 @@ __all__ = [
     "keyring",
     "ledger",
     "metadata",
+    "native_batches",
     "organizations",
     "parallel_calls",
     "price_versions",
@@ -75,4 +90,5 @@ __all__ = [
     "teams",
     "usage_hourly",
     "users",
+    "webhook_deliveries",
 ]

@@ -1,10 +1,11 @@
-"""Opens the parts of a web process one by one; each closes with the stack that it was opened on."""
+"""Opens the parts of a process, the web's or a worker's; each closes with the stack that it was opened on."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.access.budgets import Budgets
@@ -14,7 +15,9 @@ from app.access.processes import ProcessLease
 from app.access.store import ADMIN_EMAIL, ADMIN_HASH, find_admin, list_changed_keys, load_admin_hash
 from app.access.types import Caller
 from app.analytics.recorder import Recorder
+from app.batch.desk import Desk
 from app.cache.exact import ExactCache
+from app.cache.flight import Flights
 from app.cache.idempotent import IdempotentCalls
 from app.catalog import vocabulary
 from app.catalog.price_store import list_prices
@@ -25,17 +28,66 @@ from app.db.connection import Connection
 from app.db.engine import open_engine
 from app.db.watch import Loader, SnapshotWatch
 from app.gateway.checks import Checks
-from app.gateway.inner import InsideEmbeddings
+from app.gateway.inner import CHECK_TAG, InsideEmbeddings, ask_inside
 from app.gateway.parts import Parts
 from app.gateway.rules import Routing
+from app.gateway.traffic import Traffic
 from app.mock.server import MockServer
 from app.process_keys import ProcessKeys
 from app.routing.sharing import HealthSharing
 from app.semantic.embedding import LocalVectors, RemoteVectors
 from app.semantic.lookup import SemanticCache
 from app.semantic.reembedding import Reembedding
-from app.settings import Settings, get_database_url
+from app.settings import Settings, get_database_url, get_secret_key
 from app.upstream import Upstream
+
+
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """What every process of RelayCore has: the parts of the gateway, the keys it works with, and its view of news."""
+
+    parts: Parts
+    keys: ProcessKeys
+    watch: SnapshotWatch
+
+
+async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
+    """Open everything that calls are made with."""
+    mock = await open_mock(stack)
+    keys = ProcessKeys(get_secret_key(settings))
+    catalog = Catalog(keys.vault, f"{mock.url}/v1")
+    directory = Directory()
+    routing = Routing()
+    sharing = open_sharing(settings, routing, stack)
+    process = await open_process(settings, stack)
+    budgets = await open_budgets(settings, process, stack)
+    cache = open_cache(settings, stack)
+    inside = InsideEmbeddings()
+    semantic = open_semantic(settings, inside, stack)
+    shared = {
+        "cache": cache.load_clearings,
+        "health": sharing.load,
+        "budgets": partial(load_budgets, budgets, stack),
+    }
+    watch = await open_watch(settings, keys, directory, catalog, shared, stack)
+    parts = Parts(
+        budgets=budgets,
+        limiter=open_limiter(settings, process, stack),
+        directory=directory,
+        catalog=catalog,
+        cache=cache,
+        flights=Flights(),
+        idempotent=open_idempotent(settings, process, stack),
+        upstream=open_upstream(settings, stack),
+        recorder=await open_recorder(settings, catalog, budgets, stack),
+        routing=routing,
+        semantic=semantic,
+        checks=open_checks(semantic, stack),
+        traffic=Traffic(),
+        settings=settings,
+    )
+    inside.parts = parts
+    parts.checks.ask = partial(ask_inside, parts=parts, tag=CHECK_TAG)
+    return House(parts=parts, keys=keys, watch=watch)
 
 
 async def load_budgets(budgets: Budgets, stack: AsyncExitStack, connection: Connection, version: int) -> None:
@@ -148,6 +200,13 @@ def open_control_engine(settings: Settings, stack: AsyncExitStack) -> AsyncEngin
     engine = open_engine(get_database_url(settings))
     stack.push_async_callback(engine.dispose)
     return engine
+
+
+def open_desk(settings: Settings, parts: Parts, stack: AsyncExitStack) -> Desk:
+    """Return where batches are handed in."""
+    desk = Desk(get_database_url(settings), parts)
+    stack.push_async_callback(desk.close)
+    return desk
 
 
 def open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream:

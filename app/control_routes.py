@@ -9,6 +9,7 @@ from app.access.organization_routes import ORGANIZATION_HANDLERS
 from app.access.team_routes import TEAM_HANDLERS
 from app.access.user_routes import USER_HANDLERS
 from app.analytics.routes import ANALYTICS_HANDLERS
+from app.batch.routes import BATCH_HANDLERS
 from app.cache.routes import CACHE_HANDLERS
 from app.catalog.price_routes import PRICE_HANDLERS
 from app.catalog.routes import CONFIG_HANDLERS
@@ -30,6 +31,7 @@ CONTROL_ROUTES = [
             *ORGANIZATION_HANDLERS,
             *ANALYTICS_HANDLERS,
             *CACHE_HANDLERS,
+            *BATCH_HANDLERS,
         ],
     )
 ]

@@ -12,46 +12,24 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from app.access.directory import Directory
 from app.access.guards import check_declared, enforce_policy
-from app.assembly import (
-    load_budgets,
-    open_budgets,
-    open_cache,
-    open_checks,
-    open_control_engine,
-    open_idempotent,
-    open_limiter,
-    open_mock,
-    open_process,
-    open_recorder,
-    open_semantic,
-    open_sharing,
-    open_upstream,
-    open_watch,
-    run_beside,
-    tend_vectors,
-)
-from app.cache.flight import Flights
+from app.assembly import open_control_engine, open_desk, open_house, run_beside, tend_vectors
+from app.batch.desk import Desk
 from app.catalog.changes import ConfigChanges
-from app.catalog.snapshot import Catalog
 from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES
 from app.db.control import Control
 from app.db.watch import SnapshotWatch
 from app.gateway.cache_scope import find_label_rules
 from app.gateway.door import Door
-from app.gateway.inner import CHECK_TAG, InsideEmbeddings, ask_inside
 from app.gateway.parts import Parts
 from app.gateway.routes import Gateway
-from app.gateway.rules import Routing
 from app.health import HEALTH_HANDLERS
 from app.openapi.config import OPENAPI
 from app.openapi.money import MoneySchema
 from app.openapi.routes import DOCS_HANDLERS
-from app.process_keys import ProcessKeys
 from app.semantic.rules import FindRules
-from app.settings import Settings, get_secret_key
+from app.settings import Settings
 from app.worker import run_worker
 
 READY_WITHIN_SECONDS = 5.0
@@ -71,6 +49,7 @@ def create_app(settings: Settings) -> Litestar:
             "actor": Provide(get_actor, sync_to_thread=False),
             "changes": Provide(get_changes, sync_to_thread=False),
             "control": Provide(get_control, sync_to_thread=False),
+            "desk": Provide(get_desk, sync_to_thread=False),
             "find_rules": Provide(get_rules_finder, sync_to_thread=False),
             "settle": Provide(get_settling, sync_to_thread=False),
         },
@@ -89,47 +68,17 @@ def create_app(settings: Settings) -> Litestar:
 async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
     """Open the parts, serve, and close them again in the opposite order."""
     async with AsyncExitStack() as stack:
-        mock = await open_mock(stack)
-        keys = ProcessKeys(get_secret_key(settings))
-        catalog = Catalog(keys.vault, f"{mock.url}/v1")
-        directory = Directory()
-        routing = Routing()
-        sharing = open_sharing(settings, routing, stack)
-        process = await open_process(settings, stack)
-        budgets = await open_budgets(settings, process, stack)
-        cache = open_cache(settings, stack)
-        inside = InsideEmbeddings()
-        semantic = open_semantic(settings, inside, stack)
-        shared = {
-            "cache": cache.load_clearings,
-            "health": sharing.load,
-            "budgets": partial(load_budgets, budgets, stack),
-        }
-        watch = await open_watch(settings, keys, directory, catalog, shared, stack)
-        parts = Parts(
-            budgets=budgets,
-            limiter=open_limiter(settings, process, stack),
-            directory=directory,
-            catalog=catalog,
-            cache=cache,
-            flights=Flights(),
-            idempotent=open_idempotent(settings, process, stack),
-            upstream=open_upstream(settings, stack),
-            recorder=await open_recorder(settings, catalog, budgets, stack),
-            routing=routing,
-            semantic=semantic,
-            checks=open_checks(semantic, stack),
-            settings=settings,
-        )
-        inside.parts = app.state.parts = parts
-        parts.checks.ask = partial(ask_inside, parts=parts, tag=CHECK_TAG)
-        app.state.directory = directory
+        house = await open_house(settings, stack)
+        parts, keys = house.parts, house.keys
+        app.state.parts = parts
+        app.state.directory = parts.directory
         engine = open_control_engine(settings, stack)
-        app.state.control = Control(engine, keys.auditor, watch.refresh)
+        app.state.control = Control(engine, keys.auditor, house.watch.refresh)
         app.state.changes = ConfigChanges(app.state.control, keys.open_vault)
-        app.state.readiness = Readiness(watch)
+        app.state.desk = open_desk(settings, parts, stack)
+        app.state.readiness = Readiness(house.watch)
         app.state.metrics = partial(list_metrics, parts)
-        run_beside(run_worker(settings), stack)
+        run_beside(run_worker(settings, parts), stack)
         run_beside(tend_vectors(settings, parts), stack)
         cast(Door, app).gateway = Gateway(parts)
         calm_collector()
@@ -144,6 +93,11 @@ def get_changes(state: State) -> ConfigChanges:
 def get_control(state: State) -> Control:
     """Hand the database to the routes of the control plane."""
     return cast(Control, state.control)
+
+
+def get_desk(state: State) -> Desk:
+    """Hand the batches to the routes that take them in and show them."""
+    return cast(Desk, state.desk)
 
 
 def get_rules_finder(state: State) -> FindRules:

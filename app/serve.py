@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from types import FrameType
 
@@ -20,11 +20,13 @@ from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app.assembly import open_house
 from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.greeting import write_greeting, write_keys
 from app.main import create_app
 from app.settings import LOG_FORMAT, Settings, SettingsError
 from app.start import Ready, prepare
+from app.supervise import keep_at_work
 from app.worker import run_worker
 
 Say = Callable[[str], None]
@@ -184,18 +186,25 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def work(settings: Settings, say: Say) -> None:
-    """Prepare, and work on jobs until a signal says stop. Blocking."""
+    """Prepare, and work on jobs and batches until a signal says stop. Blocking."""
     with closing(prepare(settings, say)) as ready, watched(ready, say):
         show_keys(ready)
-        say("Working on jobs; Ctrl-C stops.")
-        asyncio.run(_work_until_stopped(ready.settings))
+        say("Working on jobs and batches; Ctrl-C stops.")
+        keep_at_work(partial(work_in_child, ready.settings), say)
+
+
+def work_in_child(settings: Settings) -> None:
+    """Work in a process of its own until SIGTERM. Blocking."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOG_FORMAT)
+    asyncio.run(_work_until_stopped(settings))
 
 
 async def _work_until_stopped(settings: Settings) -> None:
-    task = asyncio.create_task(run_worker(settings))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await asyncio.gather(task, return_exceptions=True)
+    async with AsyncExitStack() as stack:
+        house = await open_house(settings, stack)
+        task = asyncio.create_task(run_worker(settings, house.parts))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def build_server_config(settings: Settings) -> uvicorn.Config:

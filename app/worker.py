@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import psycopg
@@ -10,11 +11,16 @@ from procrastinate.exceptions import ConnectorException
 
 from app.access.limit_store import sweep_limits
 from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
+from app.batch.view_store import delete_old
+from app.batch.waking import CHANNEL, WAKE_TASK
+from app.batch.worker import BatchWorker
 from app.cache.idempotent_store import delete_expired_calls
 from app.cache.store import turn_slots
 from app.catalog.price_update import run_price_update
 from app.catalog.store import load_config
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.db.watch import Listener
+from app.gateway.parts import Parts
 from app.semantic.index_store import BUILD_OPTIONS, build_indexes, tend_questions
 from app.settings import Settings, get_database_url, get_secret_key
 
@@ -30,8 +36,8 @@ AWAY = (ConnectorException, DatabaseAwayError, psycopg.OperationalError)
 CHATTY = ("psycopg.pool", "procrastinate.utils", f"procrastinate.worker.{NAME}")
 
 
-def build_jobs(settings: Settings) -> App:
-    """Return the job application with every task of RelayCore registered.
+def build_jobs(settings: Settings, wake: Callable[[], None]) -> App:
+    """Return the job application with every task of RelayCore registered; `wake` has batches looked at.
 
     At least one periodic task must always be registered: without one the queue library does not notice that its
     connection for notices has died.
@@ -61,7 +67,11 @@ def build_jobs(settings: Settings) -> App:
         del timestamp
         await run_index(url)
 
-    assert all((tidy, load_prices, index))  # noqa: S101 - registered by their decorators
+    @jobs.task(name=WAKE_TASK, pass_context=False)
+    async def wake_batches() -> None:
+        wake()
+
+    assert all((tidy, load_prices, index, wake_batches))  # noqa: S101 - registered by their decorators
     return jobs
 
 
@@ -87,8 +97,10 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
     """Keep the tables that grow at their size."""
     await ensure_partitions(connection)
     await drop_old_partitions(connection, retention_days)
-    cache = (await load_config(connection)).document.cache
-    await turn_slots(connection, cache.max_bytes, cache.max_ttl)
+    config = (await load_config(connection)).document
+    await turn_slots(connection, config.cache.max_bytes, config.cache.max_ttl)
+    while await delete_old(connection, config.batch.retention_days):
+        pass
     await tend_questions(connection, retention_days)
     while await delete_expired_calls(connection, EXPIRED_PER_TURN) == EXPIRED_PER_TURN:
         pass
@@ -96,12 +108,21 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
     await sweep_limits(connection)
 
 
-async def run_worker(settings: Settings) -> None:
-    """Work until cancelled. The library's worker may end for any reason, even with success; it is started again."""
+async def run_worker(settings: Settings, parts: Parts) -> None:
+    """Work until cancelled: on the jobs of the queue, and on the requests of batches, which it wakes."""
+    batches = BatchWorker(get_database_url(settings), parts)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_jobs(settings, batches.wake))
+        group.create_task(run_again(batches.run, "The work on batches"))
+        group.create_task(Listener(get_database_url(settings), batches.wake, CHANNEL).run())
+
+
+async def run_jobs(settings: Settings, wake: Callable[[], None]) -> None:
+    """Work on jobs until cancelled. The library's worker may end for any reason, even with success; it starts again."""
     for name in CHATTY:
         logging.getLogger(name).addFilter(is_news)
     while True:
-        jobs = build_jobs(settings)
+        jobs = build_jobs(settings, wake)
         try:
             async with jobs.open_async():
                 await jobs.run_worker_async(
@@ -115,6 +136,16 @@ async def run_worker(settings: Settings) -> None:
             logger.warning("The job worker waits for the database")
         except Exception:
             logger.exception("The job worker stopped; it starts again")
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+async def run_again(work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Do `work` until cancelled, whatever it ends with."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("%s stopped; it starts again", name)
         await asyncio.sleep(RESTART_SECONDS)
 
 

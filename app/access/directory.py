@@ -82,6 +82,16 @@ class Directory:
             return None
         return record.caller
 
+    def find_holder(self, user_id: UUID, key_id: UUID | None) -> Caller | None:
+        """Return the caller who has a key, whether or not it has expired; None when it was revoked.
+
+        Without a key the administrator who works with the admin key.
+        """
+        if key_id is None:
+            return self._admin if self._admin is not None and self._admin.user_id == user_id else None
+        records = (self._keys[public_id] for public_id in self._secrets.get(key_id, ()))
+        return next((record.caller for record in records if record.live), None)
+
     async def admit(self, key: str | None) -> Caller:
         """Return the caller of a request.
 

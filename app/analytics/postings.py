@@ -58,11 +58,12 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(Posting, frozen=True, kw_only=True):
-    """What a request cost in all, and the reservation that this ends."""
+    """What a request cost in all, and the reservation that this ends; of a batch's as much as is `freed` with it."""
 
     reservation_id: UUID | None
     kind: str | None
     amount: Decimal
+    freed: Decimal | None = None
 
 
 class Adjustment(Posting, frozen=True, kw_only=True):
@@ -144,6 +145,7 @@ def _settle(priced: PricedRow) -> Settlement:
         reservation_id=hold and hold.reservation_id,
         kind=hold and hold.kind,
         amount=priced.costs.estimated_cost or _NOTHING,
+        freed=hold.amount_usd if hold is not None and hold.kind == "batch" else None,
     )
 
 

@@ -8,7 +8,15 @@ import msgspec
 from app.catalog.prices import PriceBook, sum_lines
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.catalog.store import KEY_SEPARATOR, PROVIDER_KEY, StoredConfig
-from app.catalog.types import BudgetConfig, CacheConfig, LimitsConfig, ModelConfig, ProviderConfig, RoutingConfig
+from app.catalog.types import (
+    BatchConfig,
+    BudgetConfig,
+    CacheConfig,
+    LimitsConfig,
+    ModelConfig,
+    ProviderConfig,
+    RoutingConfig,
+)
 from app.providers.registry import VENDORS, Provider, build_provider
 from app.wire.money import Line
 from app.wire.usage import Usage
@@ -24,6 +32,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     routing: RoutingConfig = RoutingConfig()
     budgets: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
+    batch: BatchConfig = BatchConfig()
     unreadable: tuple[str, ...] = ()
 
 
@@ -89,5 +98,6 @@ def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> 
         routing=stored.document.routing,
         budgets=stored.document.budgets,
         limits=stored.document.limits,
+        batch=stored.document.batch,
         unreadable=tuple(unreadable),
     )

@@ -28,6 +28,7 @@ MAPS = frozenset({"providers", "models"})
 PARTS = frozenset({"semantic"})
 """What within a section is changed field by field as the section is."""
 
+HostPattern = Annotated[str, Meta(pattern=rf"^(\*\.)?[A-Za-z0-9.:\[\]_-]{{1,253}}{_END}")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^[^\s\x00-\x1f\x7f]+{_END}")]
 
@@ -139,6 +140,31 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     interactive_share: Annotated[float, Meta(ge=0, le=1)] = 0.2
 
 
+class BatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How batches are worked off. Times are seconds.
+
+    `concurrency` is how many requests a process has under way for batches, `max_tries` how often one is called in all
+    when its provider fails. `native`: requests may go into the vendors' own batches, for half the price, but at the
+    `direct_providers`, or when less than `native_min_seconds` are left. `pool_seconds` is how long single calls wait
+    for others to come along; `reserve_seconds` before its deadline a request is taken out of a vendor's batch and
+    called directly. `webhook_hosts` may be told of results wherever they are ("*.example.com" stands for all below);
+    any public address may where `webhook_public`.
+    """
+
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
+    max_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = 100_000
+    max_tries: Annotated[int, Meta(ge=1, le=20)] = 4
+    native: bool = True
+    direct_providers: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    native_min_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 3600.0
+    reserve_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 900.0
+    pool_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    poll_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    retention_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    webhook_hosts: Annotated[tuple[HostPattern, ...], Meta(max_length=256)] = ()
+    webhook_public: bool = True
+
+
 class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured while running; one document, validated whole."""
 
@@ -148,3 +174,4 @@ class ConfigDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
     budgets: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    batch: BatchConfig = BatchConfig()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection, open_connection
 
@@ -131,9 +132,10 @@ class SnapshotWatch:
 class Listener:
     """One connection that waits for notices and says so; it comes back by itself after a break."""
 
-    def __init__(self, url: str, wake: Callable[[], None]) -> None:
+    def __init__(self, url: str, wake: Callable[[], None], channel: str = "relaycore") -> None:
         self._url = url
         self._wake = wake
+        self._channel = channel
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -146,7 +148,7 @@ class Listener:
     async def _listen(self) -> None:
         connection = await open_connection(self._url, connect_timeout=5, application_name="relaycore listener")
         async with connection:
-            await connection.execute("LISTEN relaycore")
+            await connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
             self._wake()
             async for _ in connection.notifies():
                 self._wake()

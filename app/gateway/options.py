@@ -40,6 +40,8 @@ _NAMES = {
     b"x-relay-timeout": "timeout",
     b"x-relay-upstream-key": "upstream_key",
     b"x-relay-fallback": "fallback",
+    b"x-relay-deadline": "deadline",
+    b"prefer": "prefer",
     b"x-request-id": "request_id",
     b"idempotency-key": "idempotency_key",
     b"x-stainless-retry-count": "retry_count",
@@ -78,6 +80,8 @@ class Sent(msgspec.Struct):
     timeout: bytes = b""
     upstream_key: bytes = b""
     fallback: bytes = b""
+    deadline: bytes = b""
+    prefer: bytes = b""
     request_id: bytes = b""
     idempotency_key: bytes = b""
     retry_count: bytes = b""

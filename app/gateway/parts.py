@@ -12,6 +12,7 @@ from app.cache.idempotent import IdempotentCalls
 from app.catalog.snapshot import Catalog
 from app.gateway.checks import Checks
 from app.gateway.rules import Routing
+from app.gateway.traffic import Traffic
 from app.semantic.lookup import SemanticCache
 from app.settings import Settings
 from app.upstream import Upstream
@@ -32,4 +33,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     routing: Routing
     semantic: SemanticCache
     checks: Checks
+    traffic: Traffic
     settings: Settings

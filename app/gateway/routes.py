@@ -13,6 +13,7 @@ from app.gateway.batch_links import find_base
 from app.gateway.body import ClientLeftError, drain, inflate, read_body
 from app.gateway.call import Call, Fields, read_fields
 from app.gateway.exchange import JSON, Exchange
+from app.gateway.later import Later, may_wait
 from app.gateway.limiting import finish_call
 from app.gateway.models import ModelLists, answer_models
 from app.gateway.options import (
@@ -46,8 +47,9 @@ HELLO = b'{"name":"RelayCore","documentation":"/docs","openapi":"/openapi.json"}
 class Gateway:
     """The ASGI application of all model traffic."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, later: Later | None = None) -> None:
         self.parts = parts
+        self._later = later
         self._routes: dict[bytes, Route] = {}
         self._routes_version = -1
         self._lists = ModelLists()
@@ -56,9 +58,11 @@ class Gateway:
         """Answer one request and record it, whatever happens."""
         trace = Trace()
         exchange = Exchange(receive, send, trace)
+        self.parts.traffic.calls += 1
         try:
             await self._answer_always(scope, exchange)
         finally:
+            self.parts.traffic.calls -= 1
             exchange.unwatch()
             if exchange.gone:
                 trace.leave()
@@ -100,9 +104,14 @@ class Gateway:
             await answer_models(route, call.caller, exchange, self.parts, self._lists)
             return
         if route.endpoint is None or method != "POST":
-            await pass_on(call, find_base(scope), exchange, self.parts)
+            if self._later is None or not await self._later.answer(call, scope, exchange):
+                await pass_on(call, find_base(scope), exchange, self.parts)
             return
-        await relay(await self._with_body(call, exchange), route.endpoint, exchange, self.parts)
+        call = await self._with_body(call, exchange)
+        if self._later is not None and may_wait(sent):
+            await self._later.defer(call, scope, exchange)
+            return
+        await relay(call, route.endpoint, exchange, self.parts)
 
     async def _admit(self, scope: HTTPScope, sent: Sent, route: Route, exchange: Exchange) -> Call:
         """Return the call of a request that may be made: who calls is judged before anything else."""

@@ -47,14 +47,14 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """Money held for one call, in a reservation of its own or out of a process's escrow.
+    """Money held for one call: in a reservation of its own, out of a process's escrow, or as its share of a batch's.
 
     `booked_at` (seconds since the epoch, the database's clock) decides in which period the cost counts. `ceiling`
     prices the call when its model has no price. `deployment` names the provider and model that were reckoned with.
     """
 
     reservation_id: UUID
-    kind: Literal["call", "escrow"]
+    kind: Literal["call", "escrow", "batch"]
     amount_usd: Decimal
     booked_at: float
     ceiling: Ceiling | None = None

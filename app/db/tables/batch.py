@@ -44,6 +44,7 @@ batch_file_pieces = Table(
     Column("file_id", ID, ForeignKey("batch_files.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("encoding", SmallInteger, nullable=False, server_default=NOTHING),
+    Column("size", Integer, nullable=False, server_default=NOTHING),
     Column("data", LargeBinary, nullable=False),
 )
 
@@ -115,6 +116,7 @@ batch_requests = Table(
     Column("provider", Text),
     Column("model", Text),
     Column("encoding", SmallInteger, nullable=False, server_default=NOTHING),
+    Column("size", Integer, nullable=False, server_default=NOTHING),
     Column("body", LargeBinary),
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False, server_default=NOTHING),
@@ -127,12 +129,9 @@ batch_requests = Table(
     Column("sent", Boolean, nullable=False, server_default=NO),
     Column("hold_id", ID),
     Column("held_usd", MONEY),
-    Column("held_at", INSTANT),
     UniqueConstraint("batch_id", "custom_id", name="uq_batch_requests_custom_id"),
     CheckConstraint("state IN ('queued', 'running', 'pooled', 'native', 'done')", name="state"),
-    Index(
-        "ix_batch_requests_queued", "batch_id", "not_before", "position", postgresql_where=text("state = 'queued'")
-    ),
+    Index("ix_batch_requests_queued", "batch_id", "not_before", "position", postgresql_where=text("state = 'queued'")),
     Index("ix_batch_requests_running", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_batch_requests_pooled", "not_before", postgresql_where=text("state = 'pooled'")),
     Index("ix_batch_requests_native", "native_id", postgresql_where=text("state = 'native'")),
@@ -149,6 +148,7 @@ batch_results = Table(
     Column("status_code", Integer),
     Column("code", Text),
     Column("encoding", SmallInteger, nullable=False, server_default=NOTHING),
+    Column("size", Integer, nullable=False, server_default=NOTHING),
     Column("body", LargeBinary, nullable=False),
     Column("request_id", ID),
     Column("provider", Text),

@@ -1,0 +1,80 @@
+"""Where batches are handed in, asked after and taken back, whatever shape they come in."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+
+from app.access.types import Caller
+from app.batch.intake import Intake
+from app.batch.stopping_store import cancel_batch
+from app.batch.types import Batch, NewBatch, Outcome, Result, Shape
+from app.batch.view_store import ALL_OUTCOMES, find_batch, stream_results
+from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.errors import NotFoundError, UnavailableError
+from app.gateway.parts import Parts
+
+T = TypeVar("T")
+
+READ_SECONDS = 10.0
+CHANGE_SECONDS = 30.0
+AWAY = "The database is away."
+RETRY_SOON = ((b"retry-after", b"1"),)
+NOT_FOUND = "There is no such batch."
+
+
+class Desk:
+    """The batches as those see them who send them. What belongs to others is not there."""
+
+    def __init__(self, url: str, parts: Parts) -> None:
+        self.parts = parts
+        self._reader = PatientConnection(url, name="relaycore batch views")
+        self._writer = PatientConnection(url, name="relaycore batch intake")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._reader.close()
+        await self._writer.close()
+
+    def open_intake(self, new: NewBatch, caller: Caller, *, strict: bool) -> Intake:
+        """Return the way in of a batch."""
+        return Intake(new, caller, self.parts, self.change, strict=strict)
+
+    async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Return what `work` reads. Raises UnavailableError when the database does not answer."""
+        return await self._run(self._reader, work, READ_SECONDS)
+
+    async def change(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Return what `work` changes. Raises UnavailableError when the database does not answer."""
+        return await self._run(self._writer, work, CHANGE_SECONDS)
+
+    async def get_batch(self, caller: Caller, batch_id: UUID | None, shapes: Sequence[Shape] = ()) -> Batch:
+        """Return a batch of the caller's (an administrator's are all) of one of `shapes` (none named: of any).
+
+        Raises NotFoundError; `batch_id` None is one that cannot be.
+        """
+        found = await self.read(lambda c: find_batch(c, batch_id)) if batch_id is not None else None
+        if found is None or (found.user_id != caller.user_id and not caller.admin):
+            raise NotFoundError(NOT_FOUND, code="batch_not_found")
+        if shapes and found.shape not in shapes:
+            raise NotFoundError(NOT_FOUND, code="batch_not_found")
+        return found
+
+    async def cancel(self, batch: Batch) -> bool:
+        """Cancel a batch; False when it was over already."""
+        return await self.change(lambda c: cancel_batch(c, batch.id))
+
+    def stream_results(
+        self, batch_id: UUID, outcomes: Sequence[Outcome] = ALL_OUTCOMES, after: int = -1
+    ) -> AsyncIterator[list[Result]]:
+        """Yield the results of a batch page by page, in the order of its requests."""
+        return stream_results(self.read, batch_id, outcomes, after)
+
+    async def _run(
+        self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
+    ) -> T:
+        try:
+            return await connection.run(work, seconds=seconds)
+        except (DatabaseAwayError, psycopg.OperationalError) as error:
+            raise UnavailableError(AWAY, headers=RETRY_SOON) from error

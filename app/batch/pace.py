@@ -1,0 +1,62 @@
+"""How many calls a provider gets at a time: more while it answers, half as many when it says that they are too many.
+
+The additive increase and multiplicative decrease of TCP's congestion control (RFC 5681), for each provider by itself.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+START = 4.0
+LEAST = 1.0
+LONGEST_REST_SECONDS = 120.0
+
+
+class _Lane(msgspec.Struct):
+    """One provider: how many calls it may have, how many it has, and until when (monotonic) it gets no more."""
+
+    limit: float = START
+    calls: int = 0
+    rests_until: float = 0.0
+
+
+class Pace:
+    """The providers that batches call, as this process meets them."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._lanes: dict[str, _Lane] = {}
+
+    def begin(self, provider: str) -> None:
+        """Note a call that begins."""
+        self._lanes.setdefault(provider, _Lane()).calls += 1
+
+    def end(self, provider: str) -> None:
+        """Note that a call is over."""
+        self._lanes[provider].calls -= 1
+
+    def succeed(self, provider: str) -> None:
+        """Note an answer: there may be a little more."""
+        lane = self._lanes[provider]
+        lane.limit = min(lane.limit + max(1.0 / lane.limit, 0.1), float(self.most))
+
+    def slow_down(self, provider: str, wait_seconds: float, now: float) -> None:
+        """Note that a provider has had too much; of refusals to calls made together the first one counts."""
+        lane = self._lanes[provider]
+        if now >= lane.rests_until:
+            lane.limit = max(lane.limit / 2, LEAST)
+        lane.rests_until = max(lane.rests_until, now + min(wait_seconds, LONGEST_REST_SECONDS))
+
+    def list_resting(self, now: float) -> list[str]:
+        """Return the providers that get no further call now."""
+        return [name for name, lane in self._lanes.items() if now < lane.rests_until or lane.calls >= int(lane.limit)]
+
+    def find_room(self, free: int, now: float) -> int:
+        """Return how many calls may begin together: no more than the least of the providers in use has room for."""
+        rooms = [int(lane.limit) - lane.calls for lane in self._lanes.values() if now >= lane.rests_until]
+        return min([free, *(room for room in rooms if room > 0)])
+
+    def forget(self, kept: Iterable[str]) -> None:
+        """Forget the providers that are not there any more."""
+        names = set(kept)
+        self._lanes = {name: lane for name, lane in self._lanes.items() if name in names or lane.calls}

@@ -33,6 +33,7 @@ def upgrade() -> None:
     sa.Column('purpose', sa.Text(), nullable=False),
     sa.Column('size', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('complete', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_batch_files'))
     )
@@ -183,11 +184,17 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['batch_id', 'position'], ['batch_requests.batch_id', 'batch_requests.position'], name='fk_batch_results_request', ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('batch_id', 'position', name=op.f('pk_batch_results'))
     )
+    op.create_table('worker_deaths',
+    sa.Column('worker_id', sa.UUID(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.PrimaryKeyConstraint('worker_id', name=op.f('pk_worker_deaths'))
+    )
     run_file('0006_batch.sql')
 
 
 def downgrade() -> None:
     run_file('0006_batch.down.sql')
+    op.drop_table('worker_deaths')
     op.drop_table('batch_results')
     op.drop_table('webhook_deliveries')
     op.drop_table('batch_requests')

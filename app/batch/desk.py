@@ -1,5 +1,7 @@
 """Where batches are handed in, asked after and taken back, whatever shape they come in."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
@@ -10,7 +12,7 @@ from app.access.types import Caller
 from app.batch.intake import Intake
 from app.batch.stopping_store import cancel_batch
 from app.batch.types import Batch, NewBatch, Outcome, Result, Shape
-from app.batch.view_store import ALL_OUTCOMES, find_batch, stream_results
+from app.batch.view_store import ALL_OUTCOMES, find_batch, ping, stream_results
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import NotFoundError, UnavailableError
 from app.gateway.parts import Parts
@@ -18,6 +20,8 @@ from app.gateway.parts import Parts
 T = TypeVar("T")
 
 READ_SECONDS = 10.0
+FRESH_SECONDS = 1.0
+REOPEN_SECONDS = 0.3
 CHANGE_SECONDS = 30.0
 AWAY = "The database is away."
 RETRY_SOON = ((b"retry-after", b"1"),)
@@ -31,6 +35,7 @@ class Desk:
         self.parts = parts
         self._reader = PatientConnection(url, name="relaycore batch views")
         self._writer = PatientConnection(url, name="relaycore batch intake")
+        self._fresh_until: dict[int, float] = {}
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -71,10 +76,22 @@ class Desk:
         """Yield the results of a batch page by page, in the order of its requests."""
         return stream_results(self.read, batch_id, outcomes, after)
 
+    async def _freshen(self, connection: PatientConnection) -> None:
+        """Find out before it matters that a connection broke while nobody used it."""
+        if time.monotonic() < self._fresh_until.get(id(connection), 0.0):
+            return
+        try:
+            await connection.run(ping, seconds=READ_SECONDS)
+        except (DatabaseAwayError, psycopg.OperationalError):
+            await asyncio.sleep(REOPEN_SECONDS)
+
     async def _run(
         self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
     ) -> T:
+        await self._freshen(connection)
         try:
-            return await connection.run(work, seconds=seconds)
+            done = await connection.run(work, seconds=seconds)
         except (DatabaseAwayError, psycopg.OperationalError) as error:
             raise UnavailableError(AWAY, headers=RETRY_SOON) from error
+        self._fresh_until[id(connection)] = time.monotonic() + FRESH_SECONDS
+        return done

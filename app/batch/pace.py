@@ -1,6 +1,7 @@
 """How many calls a provider gets at a time: more while it answers, half as many when it says that they are too many.
 
-The additive increase and multiplicative decrease of TCP's congestion control (RFC 5681), for each provider by itself.
+The slow start, additive increase and multiplicative decrease of TCP's congestion control (RFC 5681), for each provider
+by itself.
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ class _Lane(msgspec.Struct):
 
     limit: float = START
     calls: int = 0
+    refused: bool = False
     rests_until: float = 0.0
 
 
@@ -36,15 +38,16 @@ class Pace:
         self._lanes[provider].calls -= 1
 
     def succeed(self, provider: str) -> None:
-        """Note an answer: there may be a little more."""
+        """Note an answer: there may be more; only a little more once the provider has said that it is too much."""
         lane = self._lanes[provider]
-        lane.limit = min(lane.limit + max(1.0 / lane.limit, 0.1), float(self.most))
+        more = max(1.0 / lane.limit, 0.1) if lane.refused else 1.0
+        lane.limit = min(lane.limit + more, float(self.most))
 
     def slow_down(self, provider: str, wait_seconds: float, now: float) -> None:
         """Note that a provider has had too much; of refusals to calls made together the first one counts."""
         lane = self._lanes[provider]
         if now >= lane.rests_until:
-            lane.limit = max(lane.limit / 2, LEAST)
+            lane.limit, lane.refused = max(lane.limit / 2, LEAST), True
         lane.rests_until = max(lane.rests_until, now + min(wait_seconds, LONGEST_REST_SECONDS))
 
     def list_resting(self, now: float) -> list[str]:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Literal, cast
 from uuid import UUID
 
-from app.batch.ending_store import LOCK_BATCHES, end_batches, free_holds
+from app.batch.ending_store import LOCK_BATCHES, end_batches, free_holds, note_end
 from app.batch.intake_store import clear_requests
 from app.batch.waking import NOTIFY
 from app.db.connection import Connection
@@ -23,10 +23,10 @@ WITH gone AS (
 written AS (
     INSERT INTO batch_results (batch_id, position, outcome, code, body)
     SELECT %(id)s, position, %(outcome)s, %(code)s, '' FROM gone)
-UPDATE batches SET cancelled = cancelled + n.cancelled, expired = expired + n.expired
+UPDATE batches AS b SET cancelled = b.cancelled + n.cancelled, expired = b.expired + n.expired
 FROM (SELECT count(*) FILTER (WHERE %(outcome)s = 'cancelled') AS cancelled,
              count(*) FILTER (WHERE %(outcome)s = 'expired') AS expired FROM gone) AS n
-WHERE id = %(id)s
+WHERE b.id = %(id)s
 """
 # A vendor's batch that holds requests of others as well goes on; ours in it are done without their answers.
 LEAVE_SHARED = """
@@ -71,6 +71,7 @@ async def cancel_batch(connection: Connection, batch_id: UUID) -> bool:
             await _drop(connection, batch_id, "cancelled")
         else:  # it was still being read
             await clear_requests(connection, batch_id)
+            await note_end(connection, batch_id)
         await connection.execute(NOTIFY)
     await free_holds(connection, [batch_id])
     return True

@@ -1,7 +1,7 @@
 """Batches as they are shown: one, a page of them, and their results page by page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, cast
@@ -23,9 +23,10 @@ LIST = (
 SELECT {} FROM batches
 WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND shape = ANY (%(shapes)s::text[])
 AND (%(after)s::uuid IS NULL
-     OR (created_at, id) < (SELECT created_at, id FROM batches WHERE id = %(after)s))
+     OR (created_at, id) < (coalesce((SELECT created_at FROM batches WHERE id = %(after)s), %(after_at)s), %(after)s))
 AND (%(before)s::uuid IS NULL
-     OR (created_at, id) > (SELECT created_at, id FROM batches WHERE id = %(before)s))
+     OR (created_at, id) > (coalesce((SELECT created_at FROM batches WHERE id = %(before)s), %(before_at)s),
+                            %(before)s))
 ORDER BY CASE WHEN %(before)s::uuid IS NULL THEN created_at END DESC,
          CASE WHEN %(before)s::uuid IS NULL THEN id END DESC, created_at, id
 LIMIT %(limit)s
@@ -63,11 +64,14 @@ DELETE_OLD_FILES = """
 DELETE FROM batch_files WHERE id IN (
     SELECT f.id FROM batch_files AS f
     WHERE (f.created_at < now() - make_interval(days => %s)
-           OR (NOT f.complete AND f.created_at < now() - interval '1 day'))
+           OR f.expires_at < now() OR (NOT f.complete AND f.created_at < now() - interval '1 day'))
     AND NOT EXISTS (SELECT FROM batches AS b WHERE b.input_file_id = f.id AND b.finished_at IS NULL) LIMIT 20)
 """
 
+FORGET_DEATHS = "DELETE FROM worker_deaths WHERE at < now() - interval '1 day'"
+
 ALL_OUTCOMES: tuple[Outcome, ...] = ("succeeded", "errored", "cancelled", "expired", "parked")
+LATEST_MS = 2**45
 PAGE_RESULTS = 200
 PAGE_BYTES = 4 * 2**20
 """How much a page of results may be, whatever their number: the next one is then shorter."""
@@ -84,6 +88,11 @@ _Result = tuple[
 
 Ask = Callable[[Callable[[Connection], Awaitable[list[Result]]]], Awaitable[list[Result]]]
 """Has a question asked of the database."""
+
+
+async def ping(connection: Connection) -> None:
+    """Ask for nothing."""
+    await connection.execute("SELECT 1")
 
 
 async def find_batch(connection: Connection, batch_id: UUID) -> Batch | None:
@@ -103,12 +112,19 @@ async def list_batches(
 ) -> tuple[list[Batch], bool]:
     """Return a page of the batches of a user (None: of all), newest first, and whether there are more.
 
-    `after` is the last one of the page before; `before` the first one of the page behind.
+    `after` is the last one of the page before; `before` the first one of the page behind. One that is gone by now
+    stands for the time at which its id was made.
     """
-    values = {"user_id": user_id, "shapes": list(shapes), "after": after, "before": before, "limit": limit + 1}
+    values: dict[str, Any] = {"user_id": user_id, "shapes": list(shapes), "limit": limit + 1}
+    values |= {"after": after, "after_at": find_instant(after), "before": before, "before_at": find_instant(before)}
     lines = cast(list[_Line], await (await connection.execute(LIST, values)).fetchall())
     found = [_read_batch(line) for line in lines[:limit]]
     return (found if before is None else found[::-1]), len(lines) > limit
+
+
+def find_instant(made: UUID | None) -> datetime | None:
+    """Return when an id was made (UUID version 7)."""
+    return None if made is None else datetime.fromtimestamp(min(made.int >> 80, LATEST_MS) / 1000, UTC)
 
 
 async def count_batches(connection: Connection, user_id: UUID | None, shapes: Sequence[Shape]) -> int:
@@ -166,6 +182,7 @@ async def delete_old(connection: Connection, days: int) -> int:
     """Delete batches and files that are older than they are kept, a few at a time; return how many batches."""
     gone = (await connection.execute(DELETE_OLD, (days,))).rowcount
     await connection.execute(DELETE_OLD_FILES, (days,))
+    await connection.execute(FORGET_DEATHS)
     return gone
 
 

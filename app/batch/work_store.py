@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
+from psycopg.sql import SQL
+
 from app.batch.types import Again, Key, Unwanted, Work
 from app.cache.packing import unpack
 from app.db.connection import Connection
@@ -67,19 +69,39 @@ FROM unnest(%(ids)s::uuid[], %(positions)s::int[], %(attempts)s::int[], %(waits)
 WHERE r.batch_id = a.batch_id AND r.position = a.position AND r.attempt = a.attempt AND r.state = 'running'
 RETURNING r.batch_id
 """
-RESCUE = """
-UPDATE batch_requests AS r
-SET state = 'queued', worker_id = NULL, lease_until = NULL, rescues = r.rescues + 1, not_before = now()
-FROM (SELECT batch_id, position FROM batch_requests
-      WHERE state = 'running' AND lease_until < now() AND rescues + 1 < %(limit)s
+NOTE_DEATHS = """
+INSERT INTO worker_deaths (worker_id)
+SELECT DISTINCT worker_id FROM batch_requests WHERE state = 'running' AND lease_until < now()
+ON CONFLICT (worker_id) DO UPDATE SET at = now()
+"""
+# A request is hopeless when `limit` workers died over it, and more than died over others lately: where workers are
+# killed all the time it is none of its doing. There is an end to that as well.
+_HOPELESS = SQL("""
+    (r.rescues + 1 >= %(limit)s
+     AND ((r.rescues + 1) * 2 > (SELECT count(*) FROM worker_deaths WHERE at > now() - interval '10 minutes')
+          OR r.rescues + 1 >= 4 * %(limit)s))
+""")
+RESCUE = (
+    SQL("""
+UPDATE batch_requests AS q
+SET state = 'queued', worker_id = NULL, lease_until = NULL, rescues = q.rescues + 1, not_before = now()
+FROM (SELECT r.batch_id, r.position FROM batch_requests AS r
+      WHERE r.state = 'running' AND r.lease_until < now() AND NOT {}
       LIMIT 1000 FOR UPDATE SKIP LOCKED) AS dead
-WHERE r.batch_id = dead.batch_id AND r.position = dead.position
-RETURNING r.batch_id
-"""
-FIND_HOPELESS = """
-SELECT batch_id, position, attempt, hold_id, held_usd FROM batch_requests
-WHERE state = 'running' AND lease_until < now() AND rescues + 1 >= %(limit)s LIMIT 100
-"""
+WHERE q.batch_id = dead.batch_id AND q.position = dead.position
+RETURNING q.batch_id
+""")
+    .format(_HOPELESS)
+    .as_bytes()
+)
+FIND_HOPELESS = (
+    SQL("""
+SELECT r.batch_id, r.position, r.attempt, r.hold_id, r.held_usd FROM batch_requests AS r
+WHERE r.state = 'running' AND r.lease_until < now() AND {} LIMIT 100
+""")
+    .format(_HOPELESS)
+    .as_bytes()
+)
 
 _Line = tuple[
     UUID, int, int, str, str | None, int, bytes, int, int, int, UUID, UUID | None, list[str], UUID | None,
@@ -167,11 +189,12 @@ async def give_back(connection: Connection, again: Sequence[Again]) -> int:
 
 async def rescue(connection: Connection, limit: int) -> int:
     """Queue what dead workers had claimed, but for what too many died over; return how many those were."""
+    await connection.execute(NOTE_DEATHS)
     return len(await (await connection.execute(RESCUE, {"limit": limit})).fetchall())
 
 
 async def find_hopeless(connection: Connection, limit: int) -> list[tuple[Key, int, Hold | None]]:
-    """Return the requests over which `limit` workers have died by now, with their attempt and what is held."""
+    """Return the requests that are not tried any more, with their attempt and what is held."""
     cursor = await connection.execute(FIND_HOPELESS, {"limit": limit})
     lines = cast(list[tuple[UUID, int, int, UUID | None, Decimal | None]], await cursor.fetchall())
     return [

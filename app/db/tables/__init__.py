@@ -20,6 +20,7 @@ from app.db.tables.batch import (
     batches,
     native_batches,
     webhook_deliveries,
+    worker_deaths,
 )
 from app.db.tables.cache import (
     cache_clearings,
@@ -91,4 +92,5 @@ __all__ = [
     "usage_hourly",
     "users",
     "webhook_deliveries",
+    "worker_deaths",
 ]

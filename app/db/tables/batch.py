@@ -34,6 +34,7 @@ batch_files = Table(
     Column("purpose", Text, nullable=False),
     Column("size", BigInteger, nullable=False, server_default=NOTHING),
     Column("complete", Boolean, nullable=False, server_default=NO),
+    Column("expires_at", INSTANT),
     created_at(),
     Index("ix_batch_files_user_id", "user_id", "created_at"),
 )
@@ -166,6 +167,14 @@ batch_results = Table(
         name="fk_batch_results_request",
     ),
     CheckConstraint("outcome IN ('succeeded', 'errored', 'cancelled', 'expired', 'parked')", name="outcome"),
+)
+
+# The workers that died over requests: one that many died over is only to blame when few died over others.
+worker_deaths = Table(
+    "worker_deaths",
+    metadata,
+    Column("worker_id", ID, primary_key=True),
+    Column("at", INSTANT, nullable=False, server_default=NOW),
 )
 
 # A batch at a vendor, which may hold requests of several of ours. `attempt` and the lease are as for requests. It is

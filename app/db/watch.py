@@ -69,9 +69,10 @@ class SnapshotWatch:
 
     async def close(self) -> None:
         """Stop watching."""
-        for task in self._tasks:
+        running = [*self._tasks, *((self._refreshing,) if self._refreshing is not None else ())]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         await self._connection.close()
 
     async def refresh(self) -> None:

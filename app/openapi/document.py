@@ -7,15 +7,19 @@ import msgspec
 from litestar import Litestar
 
 from app.openapi.operations import ID_HEADERS, Json, build_components, build_paths
+from app.openapi.streamed import describe_streamed
 
 # What any control route may answer: OpenAI's error shape, whatever the framework believes.
 REFUSALS = {
     "400": "The request cannot be read or does not fit; the message names the field.",
     "401": "No key, or one that is unknown, revoked or expired.",
+    "402": "A budget has not enough left for it.",
     "403": "The key is valid, but may not do this.",
     "404": "There is no such thing, or it is somebody else's.",
+    "408": "The body of the request did not arrive in time.",
     "409": "It exists already or changed meanwhile.",
     "413": "The body of the request is too large.",
+    "422": "A budget applies, and nobody knows what it would cost.",
     "500": "The gateway failed.",
     "503": "The gateway cannot reach its database.",
 }
@@ -31,6 +35,7 @@ def build_document(app: Litestar) -> Json:
     own = build_components()
     document = keep_apart(app.openapi_schema.to_schema(), own["schemas"])
     control: Json = document.get("paths") or {}
+    describe_streamed(control, document["components"]["schemas"])
     for item in control.values():
         for method in METHODS:
             if method in item:

@@ -1,5 +1,6 @@
 """Batches in RelayCore's own words, over HTTP against the built-in mock provider."""
 
+import json
 import time
 from typing import Any
 
@@ -8,11 +9,18 @@ import pytest
 
 from tests.gateway_process import Gateway
 
+OVER = frozenset({"completed", "failed", "cancelled"})
 
-def submit(gateway: Gateway, requests: list[dict[str, Any]], **changes: Any) -> httpx.Response:
+
+def bear(key: str) -> dict[str, str]:
+    """Return the header of a key."""
+    return {"authorization": f"Bearer {key}"}
+
+
+def submit(gateway: Gateway, requests: list[Any], key: str = "", **changes: Any) -> httpx.Response:
     """Hand in a batch."""
     body = {"provider": "mock", "model": "echo", "requests": requests, **changes}
-    return httpx.post(f"{gateway.url}/v1/batch", json=body, headers={"authorization": f"Bearer {gateway.key}"})
+    return httpx.post(f"{gateway.url}/v1/batch", json=body, headers=bear(key or gateway.key), timeout=30)
 
 
 def ask(text: str, name: str, **parameters: Any) -> dict[str, Any]:
@@ -20,24 +28,321 @@ def ask(text: str, name: str, **parameters: Any) -> dict[str, Any]:
     return {"id": name, "messages": [{"role": "user", "content": text}], "parameters": parameters}
 
 
-def wait(gateway: Gateway, batch_id: str, seconds: float = 30) -> dict[str, Any]:
+def look(gateway: Gateway, batch_id: str, key: str = "") -> httpx.Response:
+    """Return what is said of a batch."""
+    return httpx.get(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(key or gateway.key), timeout=30)
+
+
+def wait(gateway: Gateway, batch_id: str, seconds: float = 30, key: str = "") -> dict[str, Any]:
     """Return a batch once it is over."""
     end = time.monotonic() + seconds
     while True:
-        found = httpx.get(f"{gateway.url}/v1/batch/{batch_id}", headers={"authorization": f"Bearer {gateway.key}"})
+        found = look(gateway, batch_id, key)
         assert found.status_code == 200, found.text
         view = found.json()
-        if view["status"] in {"completed", "failed", "cancelled"}:
+        if view["status"] in OVER:
             return view
+        assert view["result"] is None
         assert time.monotonic() < end, view
         time.sleep(0.1)
+
+
+def work_off(gateway: Gateway, requests: list[Any], key: str = "", **changes: Any) -> dict[str, Any]:
+    """Return an accepted batch once it is over."""
+    accepted = submit(gateway, requests, key, **changes)
+    assert accepted.status_code == 202, accepted.text
+    return wait(gateway, accepted.json()["batch_id"], key=key)
+
+
+def make_key(gateway: Gateway, **fields: Any) -> tuple[str, str]:
+    """Return the id and the key of a new user."""
+    with gateway.client(headers=bear(gateway.admin_key)) as admin:
+        email = f"{time.monotonic_ns()}@example.org"
+        user = admin.post("/admin/users", json={"email": email, "name": "", "role": "user"}).json()
+        made = admin.post("/admin/api-keys", json={"user_id": user["id"], "name": "batch", **fields}).json()
+    return made["id"], made["key"]
 
 
 def test_a_batch_is_worked_off(shared_gateway: Gateway) -> None:
     """Each request comes to a result in the provider's own format, in the order of the requests."""
     accepted = submit(shared_gateway, [ask(f"hello {n}", f"r{n}") for n in range(40)])
     assert accepted.status_code == 202, accepted.text
-    view = wait(shared_gateway, accepted.json()["batch_id"])
-    assert view["status"] == "completed"
+    said = accepted.json()
+    assert said["status"] == "queued"
+    assert isinstance(said["queue_position"], int)
+    assert said["estimated_completion"].endswith("Z")
+    view = wait(shared_gateway, said["batch_id"])
+    assert (view["status"], view["progress"], view["error"]) == ("completed", 100, None)
+    assert view["request_counts"] == {"total": 40, "completed": 40, "failed": 0, "cancelled": 0, "pending": 0}
     assert [one["id"] for one in view["result"]] == [f"r{n}" for n in range(40)]
+    assert {one["status"] for one in view["result"]} == {"success"}
     assert view["result"][7]["result"]["choices"][0]["message"]["content"] == "hello 7"
+    assert view["cost_usd"] > 0
+
+
+def test_what_fails_fails_alone(shared_gateway: Gateway) -> None:
+    """A request's failure is its own result, in the provider's words, and costs the others nothing."""
+    requests = [ask("fine", "a"), ask("[[mock status=404 error=gone]] no", "b"), ask("also fine", "c")]
+    view = work_off(shared_gateway, requests)
+    assert view["status"] == "completed"
+    assert [one["status"] for one in view["result"]] == ["success", "error", "success"]
+    assert view["result"][1]["status_code"] == 404
+    assert view["result"][1]["error"]["message"]
+    assert "result" not in view["result"][1]
+
+
+def test_parameters_are_fields_of_the_call(shared_gateway: Gateway) -> None:
+    """What stands in `parameters` reaches the provider; a stream has no meaning and is left out."""
+    view = work_off(shared_gateway, [ask("one two three four five", "a", max_tokens=2, stream=True, n=2)])
+    [one] = view["result"]
+    assert len(one["result"]["choices"]) == 2
+    assert one["result"]["usage"]["completion_tokens"] <= 4
+    assert one["result"]["object"] == "chat.completion"
+
+
+def test_the_record_has_each_request_once(gateway: Gateway) -> None:
+    """Each request is a line of `requests` with its tokens and cost; the batch itself is none."""
+    headers = {**bear(gateway.key), "x-relay-tags": "nightly"}
+    body = {"provider": "mock", "model": "echo", "requests": [ask(f"row {n}", f"r{n}") for n in range(5)]}
+    accepted = httpx.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
+    view = wait(gateway, accepted.json()["batch_id"])
+    with gateway.client() as client:
+        rows = client.get("/v1/analytics/requests").json()["requests"]
+    assert len(rows) == 5
+    assert {row["status_code"] for row in rows} == {200}
+    assert sum(row["estimated_cost"] for row in rows) == pytest.approx(view["cost_usd"])
+    assert {one["request_id"] for one in view["result"]} == {row["id"] for row in rows}
+
+
+def test_identical_requests_are_answered_once(gateway: Gateway) -> None:
+    """Of requests with the same body one goes to the provider, and the others cost nothing."""
+    view = work_off(gateway, [ask("the same", f"r{n}") for n in range(30)])
+    assert view["request_counts"]["completed"] == 30
+    paid = [one for one in view["result"] if one["cost_usd"]]
+    assert len(paid) == 1
+    stats = httpx.get(f"{gateway.mock_url}/mock/stats").json()
+    assert stats["paths"]["/v1/chat/completions"] == 1
+    again = work_off(gateway, [ask("the same", "x")])
+    assert again["result"][0]["cost_usd"] == 0
+    assert again["result"][0]["saved_usd"] > 0
+
+
+def test_everybody_sees_their_own(shared_gateway: Gateway) -> None:
+    """A batch of somebody else's is not there, whatever is tried; an administrator sees all."""
+    _, stranger = make_key(shared_gateway)
+    batch_id = submit(shared_gateway, [ask("canary", "canary")]).json()["batch_id"]
+    wait(shared_gateway, batch_id)
+    url = f"{shared_gateway.url}/v1/batch/{batch_id}"
+    for method, address in (("GET", url), ("DELETE", url), ("GET", f"{url}/results")):
+        refused = httpx.request(method, address, headers=bear(stranger))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "batch_not_found")
+        assert "canary" not in refused.text
+    listed = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(stranger)).json()
+    assert listed == {"batches": [], "total": 0, "next": None}
+    assert look(shared_gateway, batch_id, shared_gateway.admin_key).status_code == 200
+
+
+@pytest.mark.parametrize("batch_id", ["1", "nothing", "0" * 36, "00000000-0000-0000-0000-000000000000", "%00", "a%2Fb"])
+def test_what_is_no_batch_is_a_404(shared_gateway: Gateway, batch_id: str) -> None:
+    """An id that cannot be is the id of nothing."""
+    for method in ("GET", "DELETE"):
+        refused = httpx.request(method, f"{shared_gateway.url}/v1/batch/{batch_id}", headers=bear(shared_gateway.key))
+        assert refused.status_code == 404
+        assert refused.json()["error"]["message"]
+
+
+BAD = [
+    ({"requests": []}, "requests"),
+    ({"requests": "no"}, "requests"),
+    ({"requests": [1]}, "requests"),
+    ({"requests": [{"id": "a"}]}, "messages"),
+    ({"requests": [{"messages": []}]}, "id"),
+    ({"requests": [ask("a", "a"), ask("b", "a")]}, None),
+    ({"requests": [ask("a", "")]}, "id"),
+    ({"requests": [{**ask("a", "a"), "more": 1}]}, "more"),
+    ({"requests": [ask("a", "a", model="other")]}, "parameters"),
+    ({"provider": "nobody"}, "provider"),
+    ({"provider": None}, "provider"),
+    ({"model": ""}, "model"),
+    ({"more": 1}, "more"),
+    ({"options": {"more": 1}}, "more"),
+    ({"options": {"deadline": "soon"}}, "options.deadline"),
+    ({"options": {"deadline": "30d"}}, "options.deadline"),
+    ({"options": {"priority": 5000}}, "priority"),
+    ({"options": {"native": "maybe"}}, "native"),
+]
+
+
+@pytest.mark.parametrize(("change", "param"), BAD, ids=[json.dumps(change)[:60] for change, _ in BAD])
+def test_bad_input_is_a_400_that_names_the_field(shared_gateway: Gateway, change: Any, param: str | None) -> None:
+    """What does not fit is refused with its name, and nothing of the batch is kept."""
+    before = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
+    body = {"provider": "mock", "model": "echo", "requests": [ask("a", "a")], **change}
+    refused = httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
+    assert refused.status_code == 400, refused.text
+    error = refused.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert param is None or param in (error["param"] or "")
+    after = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"requests":[', b"\xff", b"null", b'{"requests":[{}' + b"[" * 2000]
+)
+def test_what_is_no_json_is_a_400(shared_gateway: Gateway, data: bytes) -> None:
+    """Bytes that are no batch are refused."""
+    headers = {**bear(shared_gateway.key), "content-type": "application/json"}
+    assert httpx.post(f"{shared_gateway.url}/v1/batch", content=data, headers=headers).status_code == 400
+
+
+def test_the_order_of_fields_does_not_matter(shared_gateway: Gateway) -> None:
+    """The provider may stand behind the requests."""
+    body = {"requests": [ask("late", "a")], "options": {}, "model": "echo", "provider": "mock"}
+    accepted = httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
+    assert wait(shared_gateway, accepted.json()["batch_id"])["request_counts"]["completed"] == 1
+
+
+def test_keys_are_asked_for(shared_gateway: Gateway) -> None:
+    """Without a key there is nothing to see, and a key without the right may not."""
+    assert httpx.post(f"{shared_gateway.url}/v1/batch", json={}).status_code == 401
+    _, reports = make_key(shared_gateway, scopes=["analytics"])
+    assert submit(shared_gateway, [ask("a", "a")], reports).status_code == 403
+    _, batches = make_key(shared_gateway, scopes=["batch"])
+    assert work_off(shared_gateway, [ask("a", "a")], batches)["status"] == "completed"
+    _, other = make_key(shared_gateway, models=["mock/lorem"])
+    assert submit(shared_gateway, [ask("a", "a")], other).status_code == 403
+    own = {**bear(shared_gateway.key), "x-relay-upstream-key": "sk-mine"}
+    body = {"provider": "mock", "model": "echo", "requests": [ask("a", "a")]}
+    assert httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=own).status_code == 400
+
+
+def test_a_budget_must_have_enough_for_all(gateway: Gateway) -> None:
+    """A batch is refused as a whole when its budget cannot pay for it, and then holds nothing."""
+    key_id, key = make_key(gateway, budget_usd=0.0001)
+    many = [ask(f"hello {n}", f"r{n}", max_tokens=1000) for n in range(300)]
+    refused = submit(gateway, many, key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (402, "budget_exceeded")
+    assert refused.headers["x-should-retry"] == "false"
+    view = work_off(gateway, [ask("hello", "a", max_tokens=5)], key)
+    assert view["request_counts"]["completed"] == 1
+    with gateway.client(headers=bear(gateway.admin_key)) as admin:
+        [budget] = [one for one in admin.get("/admin/budgets").json()["budgets"] if one["ref"] == key_id]
+    assert float(budget["reserved_usd"]) == 0
+    assert float(budget["spent_usd"]) == pytest.approx(view["cost_usd"])
+
+
+def test_a_revoked_key_stops_its_batches(gateway: Gateway) -> None:
+    """What a key sent is not called any more once it is revoked."""
+    key_id, key = make_key(gateway)
+    gateway.configure(batch={"concurrency": 1})
+    accepted = submit(gateway, [ask(f"[[mock delay_ms=300]] slow {n}", f"r{n}") for n in range(12)], key)
+    with gateway.client(headers=bear(gateway.admin_key)) as admin:
+        assert admin.delete(f"/admin/api-keys/{key_id}").status_code == 204
+    view = wait(gateway, accepted.json()["batch_id"], key=gateway.admin_key)
+    assert view["request_counts"]["failed"] >= 8
+    assert view["result"][-1]["error"]["code"] == "key_revoked"
+
+
+def test_cancelling_stops_what_runs(gateway: Gateway) -> None:
+    """Within two seconds nothing runs any more: calls under way are broken off at the provider."""
+    accepted = submit(gateway, [ask(f"[[mock delay_ms=20000]] {n}", f"r{n}") for n in range(10)])
+    batch_id = accepted.json()["batch_id"]
+    while httpx.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] < 3:
+        time.sleep(0.05)
+    began = time.monotonic()
+    stopped = httpx.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key))
+    assert stopped.status_code == 200
+    assert stopped.json()["status"] in {"cancelling", "cancelled"}
+    while look(gateway, batch_id).json()["status"] != "cancelled":
+        assert time.monotonic() - began < 2.5
+        time.sleep(0.05)
+    assert httpx.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] <= 1  # the question itself
+    view = look(gateway, batch_id).json()
+    assert view["request_counts"] == {"total": 10, "completed": 0, "failed": 0, "cancelled": 10, "pending": 0}
+    assert {one["error"]["code"] for one in view["result"]} == {"batch_cancelled"}
+    assert httpx.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key)).status_code == 200
+
+
+def test_a_batch_that_is_over_cannot_be_cancelled(shared_gateway: Gateway) -> None:
+    """What is done stays."""
+    view = work_off(shared_gateway, [ask("done", "a")])
+    url = f"{shared_gateway.url}/v1/batch/{view['batch_id']}"
+    refused = httpx.delete(url, headers=bear(shared_gateway.key))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "batch_over")
+
+
+def test_a_deadline_ends_a_batch(gateway: Gateway) -> None:
+    """What is not answered in time is an error, and the batch has failed."""
+    requests = [ask("quick", "a"), ask("[[mock delay_ms=30000]] slow", "b")]
+    view = work_off(gateway, requests, options={"deadline": 2})
+    assert view["status"] == "failed"
+    assert view["error"]["code"] == "batch_expired"
+    assert [one["status"] for one in view["result"]] == ["success", "error"]
+
+
+def test_results_as_lines(shared_gateway: Gateway) -> None:
+    """Results can be read as lines, from any of them on."""
+    view = work_off(shared_gateway, [ask(f"line {n}", f"r{n}") for n in range(12)])
+    url = f"{shared_gateway.url}/v1/batch/{view['batch_id']}/results"
+    answer = httpx.get(url, params={"after": 5}, headers=bear(shared_gateway.key))
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line)["id"] for line in answer.text.splitlines()] == [f"r{n}" for n in range(5, 12)]
+
+
+def test_batches_are_listed_newest_first(gateway: Gateway) -> None:
+    """Pages of batches follow each other without a gap."""
+    ids = [submit(gateway, [ask("list", "a")]).json()["batch_id"] for _ in range(5)]
+    found, cursor = [], None
+    while True:
+        parameters = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = httpx.get(f"{gateway.url}/v1/batch", params=parameters, headers=bear(gateway.key)).json()
+        assert page["total"] == 5
+        found += [one["batch_id"] for one in page["batches"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert found == ids[::-1]
+
+
+def test_an_anthropic_provider_is_asked_in_its_own_words(gateway: Gateway) -> None:
+    """Requests to a provider of Anthropic's dialect get what it cannot do without, and its own answers come back."""
+    entry = {"type": "anthropic-compatible", "base_url": gateway.mock_url, "api_key": "any"}
+    gateway.configure(providers={"claude": entry})
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    view = work_off(gateway, [{"id": "a", "messages": messages}], provider="claude", model="claude-haiku-4-5")
+    assert view["result"][0]["status"] == "success", view
+    assert view["result"][0]["result"]["type"] == "message"
+    assert view["result"][0]["result"]["content"][0]["text"]
+
+
+def test_limits_of_the_key_hold(gateway: Gateway) -> None:
+    """Requests of a batch wait for the limits of their key, and all are answered in the end."""
+    _, key = make_key(gateway, max_parallel=2)
+    view = work_off(gateway, [ask(f"[[mock delay_ms=100]] {n}", f"r{n}") for n in range(12)], key)
+    assert view["request_counts"]["completed"] == 12
+
+
+def test_a_call_can_wait(shared_gateway: Gateway) -> None:
+    """`Prefer: respond-async` is answered at once with where the answer will be."""
+    headers = {**bear(shared_gateway.key), "prefer": "respond-async", "x-relay-deadline": "10m"}
+    body = {"model": "mock/echo", "messages": [{"role": "user", "content": "no hurry"}], "stream": True}
+    accepted = httpx.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
+    assert accepted.status_code == 202
+    assert accepted.headers["preference-applied"] == "respond-async"
+    assert accepted.json()["status_url"] == accepted.headers["location"]
+    wait(shared_gateway, accepted.json()["batch_id"])
+    found = httpx.get(accepted.headers["location"], headers=bear(shared_gateway.key)).json()
+    assert found["result"][0]["result"]["choices"][0]["message"]["content"] == "no hurry"
+    refused = httpx.post(
+        f"{shared_gateway.url}/v1/chat/completions", json=body, headers={**headers, "x-relay-deadline": "soon"}
+    )
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "x-relay-deadline")
+
+
+def test_without_the_preference_a_call_is_answered_at_once(shared_gateway: Gateway) -> None:
+    """A deadline alone is no reason to keep a client waiting."""
+    headers = {**bear(shared_gateway.key), "x-relay-deadline": "6h"}
+    body = {"model": "mock/echo", "messages": [{"role": "user", "content": "now"}]}
+    answered = httpx.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
+    assert answered.json()["choices"][0]["message"]["content"] == "now"

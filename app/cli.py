@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from app.commands.audit import audit
+from app.commands.batch import batch
 from app.commands.keys import keys
 from app.commands.ledger import ledger
 from app.commands.prices import prices
@@ -79,4 +80,5 @@ main.add_command(keys)
 main.add_command(ledger)
 main.add_command(prices)
 main.add_command(audit)
+main.add_command(batch)
 main.add_command(secret)

@@ -15,6 +15,7 @@ from litestar.di import Provide
 from app.access.guards import check_declared, enforce_policy
 from app.assembly import open_control_engine, open_desk, open_house, run_beside, tend_vectors
 from app.batch.desk import Desk
+from app.batch.door import LaterDoor
 from app.catalog.changes import ConfigChanges
 from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES
@@ -80,7 +81,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         app.state.metrics = partial(list_metrics, parts)
         run_beside(run_worker(settings, parts), stack)
         run_beside(tend_vectors(settings, parts), stack)
-        cast(Door, app).gateway = Gateway(parts)
+        cast(Door, app).gateway = Gateway(parts, LaterDoor(app.state.desk))
         calm_collector()
         yield
 

@@ -3,10 +3,11 @@
 import msgspec
 from sqlalchemy import Connection
 
+from app.batch.webhook_store import reseal_webhook_secrets
 from app.catalog.secrets import Vault
 from app.catalog.store import lock_config, reseal_secrets
 from app.db.control import Change
-from app.db.keyring import Wrapper
+from app.db.keyring import Keyring, Wrapper
 from app.db.keyring_store import (
     add_vault_key,
     count_processes,
@@ -52,7 +53,7 @@ def rotate(change: Change, old_key: str, new_key: str) -> int:
     delete_wrapped_by(connection, others)
     keyring = add_vault_key(connection, old, provide_keyring(connection, old_key))
     insert_wrapped_keys(connection, new, keyring.keys)
-    count = reseal_secrets(connection, Vault(*keyring.vault_keys))
+    count = _reseal(connection, keyring)
     change.note("secret.rotate", "secret key", new.key_id, before={"key": old.key_id}, after={"secrets": count})
     return count
 
@@ -70,11 +71,16 @@ def finish(change: Change, key: str) -> Finished:
     users = sum(count_processes(connection, other) for other in others)
     if users:
         raise SettingsError(IN_USE.format(count=users, which="the old", other="the new one"))
-    reseal_secrets(connection, Vault(*provide_keyring(connection, key).vault_keys))
+    _reseal(connection, provide_keyring(connection, key))
     delete_wrapped_by(connection, others)
     delete_old_vault_keys(connection)
     change.note("secret.finish", "secret key", mine.key_id, before={"keys": others}, after=None)
     return Finished(forgotten=len(others))
+
+
+def _reseal(connection: Connection, keyring: Keyring) -> int:
+    vault = Vault(*keyring.vault_keys)
+    return reseal_secrets(connection, vault) + reseal_webhook_secrets(connection, vault)
 
 
 def _lock(connection: Connection) -> None:

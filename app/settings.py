@@ -117,6 +117,24 @@ def read_settings(environ: Mapping[str, str] | None = None, **flags: object) -> 
     return msgspec.convert(values, Settings, strict=False)
 
 
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a gateway is that a command talks to, and the API key for it."""
+
+    url: str
+    api_key: str | None
+
+    def __repr__(self) -> str:
+        return f"Access(url={self.url!r})"
+
+
+def read_access(environ: Mapping[str, str] | None = None) -> Access:
+    """Read where the gateway is: RELAYCORE_URL, else the port on this machine that `relaycore serve` would take."""
+    env = os.environ if environ is None else environ
+    port = _integer(env, "RELAYCORE_PORT", "PORT", default=4000, low=1, high=65535)
+    url = env.get("RELAYCORE_URL", "").strip() or f"http://127.0.0.1:{port}"
+    return Access(url=url, api_key=env.get("RELAYCORE_API_KEY", "").strip() or None)
+
+
 def offer_vocabularies(folder: Path) -> None:
     """Have tiktoken read its vocabularies from `folder`; it would fetch them from the network otherwise."""
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)

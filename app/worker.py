@@ -11,8 +11,11 @@ from procrastinate.exceptions import ConnectorException
 
 from app.access.limit_store import sweep_limits
 from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
+from app.batch.file_reading import FileReading
+from app.batch.native import NativeWorker
 from app.batch.view_store import delete_old
 from app.batch.waking import CHANNEL, WAKE_TASK
+from app.batch.webhooks import WebhookSender
 from app.batch.worker import BatchWorker
 from app.cache.idempotent_store import delete_expired_calls
 from app.cache.store import turn_slots
@@ -110,11 +113,19 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
 
 async def run_worker(settings: Settings, parts: Parts) -> None:
     """Work until cancelled: on the jobs of the queue, and on the requests of batches, which it wakes."""
-    batches = BatchWorker(get_database_url(settings), parts)
+    url = get_database_url(settings)
+    batches = BatchWorker(url, parts)
+    works = {
+        "The work on batches": batches.run,
+        "The work on vendors' batches": NativeWorker(url, parts).run,
+        "Reading files of batches": FileReading(url, parts).run,
+        "Telling of batches": WebhookSender(url, parts, parts.catalog.vault).run,
+        "Listening for batches": Listener(url, batches.wake, CHANNEL).run,
+    }
     async with asyncio.TaskGroup() as group:
         group.create_task(run_jobs(settings, batches.wake))
-        group.create_task(run_again(batches.run, "The work on batches"))
-        group.create_task(Listener(get_database_url(settings), batches.wake, CHANNEL).run())
+        for name, work in works.items():
+            group.create_task(run_again(work, name))
 
 
 async def run_jobs(settings: Settings, wake: Callable[[], None]) -> None:

@@ -52,6 +52,7 @@ def upgrade() -> None:
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('priority', sa.SmallInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('native', sa.Text(), server_default=sa.text("'auto'"), nullable=False),
+    sa.Column('options', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'::jsonb"), nullable=False),
     sa.Column('total', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('succeeded', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('errored', sa.Integer(), server_default=sa.text('0'), nullable=False),
@@ -62,6 +63,8 @@ def upgrade() -> None:
     sa.Column('errors', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.Column('webhook_url', sa.Text(), nullable=True),
     sa.Column('webhook_secret', sa.LargeBinary(), nullable=True),
+    sa.Column('idempotency_key', sa.Text(), nullable=True),
+    sa.Column('fingerprint', sa.LargeBinary(), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('deadline_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
@@ -75,7 +78,8 @@ def upgrade() -> None:
     sa.CheckConstraint("shape IN ('relay', 'openai', 'anthropic', 'call')", name=op.f('ck_batches_shape')),
     sa.CheckConstraint("state IN ('validating', 'queued', 'processing', 'cancelling', 'completed', 'failed', 'cancelled', 'expired')", name=op.f('ck_batches_state')),
     sa.CheckConstraint('succeeded + errored + cancelled + expired <= total', name=op.f('ck_batches_counts')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_batches'))
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_batches')),
+    sa.UniqueConstraint('user_id', 'idempotency_key', name='uq_batches_idempotency_key')
     )
     op.create_index('ix_batches_created_at', 'batches', ['created_at'], unique=False)
     op.create_index('ix_batches_open', 'batches', ['claimed_at'], unique=False, postgresql_where=sa.text("state IN ('validating', 'queued', 'processing', 'cancelling')"))

@@ -42,9 +42,12 @@ def meet_all(levels: Iterable[Rights]) -> Rights:
     return reduce(Rights.meet, levels, EVERYTHING)
 
 
-def check_route(caller: Caller, name: str) -> None:
-    """Raise ForbiddenError when the caller may not use the endpoint of model traffic with that name."""
-    get_traffic_policy(name).check(caller)
+def check_route(caller: Caller, name: str, kind: str | None = None) -> None:
+    """Raise ForbiddenError when the caller may not use the endpoint of model traffic with that name.
+
+    `kind` is the name of its policy where that is another.
+    """
+    get_traffic_policy(kind or name).check(caller)
     if caller.routes is not None and name not in caller.routes:
         raise ForbiddenError("This API key may not use this route.", code="route_not_allowed")
 

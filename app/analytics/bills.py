@@ -5,6 +5,8 @@ from decimal import Context, Decimal
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from app.analytics.types import RequestRow
 from app.wire.money import SMALLEST_USD, Bill, Kind, Line, list_ceiling_lines
 from app.wire.usage import Usage
@@ -22,13 +24,17 @@ class FindLines(Protocol):
 
 MAX_COST = Decimal(10**9)  # what NUMERIC(24, 15) can hold
 NOTHING = Decimal(0)
+BATCH = "batch"  # the service tier of answers that came out of a vendor's batch
 WHOLE = "total"  # the class of a cost that is not split by classes
 
 _WIDE = Context(prec=80)  # wide enough that only quantize rounds
 
 
 class Costs(NamedTuple):
-    """What a request cost and what it would have cost; None is unknown, never zero."""
+    """What a request cost, and what it would have cost beyond that; None is unknown, never zero.
+
+    Something is saved where a cache answered, and where a vendor took less because the call was in a batch.
+    """
 
     estimated_cost: Decimal | None
     saved_cost: Decimal | None
@@ -43,13 +49,21 @@ def build_bill(row: RequestRow, find_lines: FindLines) -> tuple[Costs, Bill | No
     if bill is None:
         return Costs(None, None), None
     total = bill.total_usd
-    return Costs(total, None), bill if total else None
+    return Costs(total, _find_saving(row, total, find_lines)), bill if total else None
 
 
 def build_unsplit_bill(cost: Decimal) -> Bill:
     """Return the bill of a cost whose token classes nobody knows any more."""
     amount = cost.quantize(SMALLEST_USD, context=_WIDE)
     return Bill(kind="usage", lines=(Line(token_class=WHOLE, quantity=1, usd_per_unit=amount, amount_usd=amount),))
+
+
+def _find_saving(row: RequestRow, paid_usd: Decimal, find_lines: FindLines) -> Decimal | None:
+    """Return what a vendor's batch saved: the price of the same answer at once, less what was paid for it."""
+    if row.usage is None or row.usage.service_tier != BATCH:
+        return None
+    lines = _find_lines(row, replace(row.usage, service_tier=None), find_lines)
+    return None if lines is None else max(_sum(lines) - paid_usd, NOTHING)
 
 
 def _find_bill(row: RequestRow, find_lines: FindLines) -> Bill | None:

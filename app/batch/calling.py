@@ -8,6 +8,7 @@ import msgspec
 
 from app.access.types import Caller
 from app.analytics.rows import build_priced_row
+from app.batch.intake import check_endpoint
 from app.batch.judging import build_again, build_broken, is_limited, judge
 from app.batch.pace import Pace
 from app.batch.types import Again, Done, Work
@@ -18,9 +19,6 @@ from app.gateway.parts import Parts
 from app.gateway.paths import find_route
 from app.gateway.pipeline import relay
 from app.providers.registry import VENDORS
-
-OPTIONS = Options(max_retries=0)
-"""What these calls ask: everything as configured, but a failed one is repeated here, where it waits for nobody."""
 
 KEY_GONE = "The API key that sent this batch was revoked, or its user is gone."
 
@@ -45,7 +43,8 @@ class Calling:
         if caller is None:
             return self._refuse(work, UnauthenticatedError(KEY_GONE, code="key_revoked"))
         try:
-            call = build_call(as_batch(caller), work.path, work.body, self._parts, OPTIONS)
+            call = build_call(as_batch(caller), work.path, work.body, self._parts, without_retries(work.options))
+            check_endpoint(call)
         except RelayError as error:
             return self._refuse(work, error)
         inside = Inside(call, self._parts, tags=work.tags, hold=work.hold)
@@ -67,7 +66,7 @@ class Calling:
         verdict, wait = judge(answer, work.tries, self._parts.catalog.current.batch)
         if is_limited(answer):
             self._pace.slow_down(provider, wait, asyncio.get_running_loop().time())
-        elif answer.status < 500:
+        elif answer.row.attempts and answer.status < 500:
             self._pace.succeed(provider)
         if verdict == "done":
             return self._build_done(work, answer)
@@ -107,3 +106,8 @@ class Calling:
 def as_batch(caller: Caller) -> Caller:
     """Return a caller whose calls leave others the share of the limits that interactive ones keep."""
     return msgspec.structs.replace(caller, priority="batch")
+
+
+def without_retries(options: Options) -> Options:
+    """Return what a call asks, but that it is repeated here, where it waits for nobody, and not on its way."""
+    return msgspec.structs.replace(options, max_retries=0)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -35,10 +35,12 @@ class Desk:
         self.parts = parts
         self._reader = PatientConnection(url, name="relaycore batch views")
         self._writer = PatientConnection(url, name="relaycore batch intake")
+        self._asked: set[asyncio.Task[Any]] = set()
         self._fresh_until: dict[int, float] = {}
 
     async def close(self) -> None:
         """Let go of the connections."""
+        await asyncio.gather(*self._asked, return_exceptions=True)
         await self._reader.close()
         await self._writer.close()
 
@@ -86,6 +88,20 @@ class Desk:
             await asyncio.sleep(REOPEN_SECONDS)
 
     async def _run(
+        self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
+    ) -> T:
+        # A client that leaves takes no query with it: what it broke off, others would find to be a database away.
+        task = asyncio.create_task(self._ask(connection, work, seconds))
+        self._asked.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._asked.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked has heard of it, or has left
+
+    async def _ask(
         self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
     ) -> T:
         await self._freshen(connection)

@@ -17,10 +17,12 @@ FROM unnest(%(ids)s::uuid[], %(positions)s::int[], %(attempts)s::int[]) AS d (ba
 WHERE r.batch_id = d.batch_id AND r.position = d.position AND r.attempt = d.attempt AND r.state = 'running'
 RETURNING r.batch_id, r.position
 """
+# "IS NOT DISTINCT FROM" has a request found by its key: by the index of vendors' batches all of it would be read.
 TAKE_NATIVE = """
 UPDATE batch_requests AS r SET state = 'done', body = NULL
 FROM unnest(%(ids)s::uuid[], %(positions)s::int[], %(natives)s::uuid[]) AS d (batch_id, position, native_id)
-WHERE r.batch_id = d.batch_id AND r.position = d.position AND r.native_id = d.native_id AND r.state = 'native'
+WHERE r.batch_id = d.batch_id AND r.position = d.position AND r.native_id IS NOT DISTINCT FROM d.native_id
+AND r.state = 'native'
 RETURNING r.batch_id, r.position
 """
 COPY_RESULTS = """
@@ -43,6 +45,10 @@ SET state = CASE WHEN b.cancelled > 0 THEN 'cancelled' WHEN b.expired > 0 THEN '
 WHERE b.id = ANY (%s) AND b.finished_at IS NULL AND b.state <> 'validating'
 AND b.succeeded + b.errored + b.cancelled + b.expired = b.total
 RETURNING b.id, b.shape, b.state, b.total, b.succeeded, b.errored, b.cancelled, b.expired, b.webhook_url IS NOT NULL
+"""
+FIND_ENDED = """
+SELECT id, shape, state, total, succeeded, errored, cancelled, expired, webhook_url IS NOT NULL
+FROM batches WHERE id = %s AND finished_at IS NOT NULL
 """
 INSERT_DELIVERY = "INSERT INTO webhook_deliveries (id, batch_id, event, payload) VALUES (%s, %s, %s, %s)"
 FREE_HOLDS = """
@@ -149,7 +155,15 @@ async def count(connection: Connection, done: Sequence[Done]) -> None:
 
 async def end_batches(connection: Connection, ids: Sequence[UUID]) -> None:
     """Bring those of the batches to their end all of whose requests are done, and note whom to tell."""
-    lines = cast(list[_Ended], await (await connection.execute(END, (list(ids),))).fetchall())
+    await _tell(connection, cast(list[_Ended], await (await connection.execute(END, (list(ids),))).fetchall()))
+
+
+async def note_end(connection: Connection, batch_id: UUID) -> None:
+    """Note whom to tell of a batch that came to its end without its requests; in the transaction that ended it."""
+    await _tell(connection, cast(list[_Ended], await (await connection.execute(FIND_ENDED, (batch_id,))).fetchall()))
+
+
+async def _tell(connection: Connection, lines: Iterable[_Ended]) -> None:
     for line in lines:
         ended = Ended(*line)
         if ended.tells:

@@ -1,6 +1,7 @@
 """Taking a batch in: each request is read, judged and priced as its call will be, and all are accepted or none."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import Protocol, TypeVar
@@ -127,8 +128,9 @@ class Intake:
         return ahead
 
     async def drop(self) -> None:
-        """Take back what was stored."""
-        await self._change(partial(delete_batch, batch_id=self._new.id))
+        """Take back what was stored. What the database does not take back now, it forgets within an hour or so."""
+        with suppress(UnavailableError):
+            await self._change(partial(delete_batch, batch_id=self._new.id))
 
     async def _store(self) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0

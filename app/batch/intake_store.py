@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from msgspec import structs
+from psycopg.errors import UniqueViolation
 
 from app.access.budget_store import reserve
 from app.access.budget_types import Answer, Ask
-from app.batch.types import NewBatch, NewRequest
+from app.batch.ending_store import note_end
+from app.batch.types import KeyTakenError, NewBatch, NewRequest
 from app.batch.waking import defer_waking
 from app.cache.packing import pack
 from app.db.connection import Connection
@@ -17,11 +20,13 @@ from app.db.connection import Connection
 INSERT_BATCH = """
 INSERT INTO batches (
     id, shape, user_id, api_key_id, team_id, organization_id, tags, path, provider, model, state, priority, native,
-    input_file_id, metadata, webhook_url, webhook_secret, deadline_at, expires_at)
+    options,
+    input_file_id, metadata, webhook_url, webhook_secret, idempotency_key, deadline_at, expires_at)
 VALUES (
     %(id)s, %(shape)s, %(user_id)s, %(api_key_id)s, %(team_id)s, %(organization_id)s, %(tags)s::text[], %(path)s,
-    %(provider)s, %(model)s, 'validating', %(priority)s, %(native)s, %(input_file_id)s, %(metadata)s::jsonb,
-    %(webhook_url)s, %(webhook_secret)s,
+    %(provider)s, %(model)s, 'validating', %(priority)s, %(native)s,
+    %(options)s::jsonb, %(input_file_id)s, %(metadata)s::jsonb,
+    %(webhook_url)s, %(webhook_secret)s, %(idempotency_key)s,
     CASE WHEN %(deadline)s THEN now() + make_interval(secs => %(span_seconds)s) END,
     now() + make_interval(secs => %(span_seconds)s))
 """
@@ -29,13 +34,13 @@ CLEAR_REQUESTS = "DELETE FROM batch_requests WHERE batch_id = %s"
 # What stands behind the requests in a body is known last.
 DESCRIBE = """
 UPDATE batches SET priority = %(priority)s, native = %(native)s, metadata = %(metadata)s::jsonb,
-                   webhook_url = %(webhook_url)s, webhook_secret = %(webhook_secret)s,
+                   webhook_url = %(webhook_url)s, webhook_secret = %(webhook_secret)s, fingerprint = %(fingerprint)s,
                    deadline_at = CASE WHEN %(deadline)s THEN now() + make_interval(secs => %(span_seconds)s) END,
                    expires_at = now() + make_interval(secs => %(span_seconds)s)
 WHERE id = %(id)s AND state = 'validating'
 """
 TAKE_OUT = "UPDATE batch_requests SET state = 'queued' WHERE batch_id = %s AND state = 'pooled'"
-DELETE_BATCH = "DELETE FROM batches WHERE id = %s"
+DELETE_BATCH = "DELETE FROM batches WHERE id = %s AND state = 'validating'"
 COPY_REQUESTS = """
 COPY batch_requests (batch_id, position, custom_id, path, provider, model, encoding, size, body, state, hold_id,
                      held_usd)
@@ -68,10 +73,17 @@ WHERE id = %(id)s AND state = 'validating' AND attempt = %(attempt)s RETURNING i
 """
 HELD_SECONDS = 5e8
 
+_encode = msgspec.json.Encoder().encode
+
 
 async def insert_batch(connection: Connection, new: NewBatch) -> None:
-    """Store a batch that is being read; nobody works on it yet."""
-    await connection.execute(INSERT_BATCH, _list_values(new))
+    """Store a batch that is being read; nobody works on it yet. Raises KeyTakenError for an idempotency key in use."""
+    try:
+        await connection.execute(INSERT_BATCH, _list_values(new))
+    except UniqueViolation as error:
+        if new.idempotency_key is None:
+            raise
+        raise KeyTakenError(new.idempotency_key) from error
 
 
 async def describe_batch(connection: Connection, new: NewBatch, *, native: bool) -> None:
@@ -83,7 +95,8 @@ async def describe_batch(connection: Connection, new: NewBatch, *, native: bool)
 
 def _list_values(new: NewBatch) -> dict[str, Any]:
     metadata = None if new.metadata is None else json.dumps(new.metadata)
-    return {**structs.asdict(new), "metadata": metadata, "tags": list(new.tags)}
+    options = _encode(new.options).decode()
+    return {**structs.asdict(new), "metadata": metadata, "tags": list(new.tags), "options": options}
 
 
 async def insert_requests(connection: Connection, batch_id: UUID, first: int, requests: Sequence[NewRequest]) -> None:
@@ -115,7 +128,7 @@ async def clear_requests(connection: Connection, batch_id: UUID) -> None:
 
 
 async def delete_batch(connection: Connection, batch_id: UUID) -> None:
-    """Take back a batch that was not accepted."""
+    """Take back a batch that was not accepted; one that was stays."""
     await connection.execute(DELETE_BATCH, (batch_id,))
 
 
@@ -143,7 +156,11 @@ async def accept_batch(
 async def fail_batch(connection: Connection, batch_id: UUID, attempt: int, errors: Sequence[dict[str, Any]]) -> bool:
     """Say that a batch cannot be read, and why; False when it is not ours any more."""
     values = {"id": batch_id, "attempt": attempt, "errors": json.dumps(list(errors))}
-    return await (await connection.execute(FAIL, values)).fetchone() is not None
+    async with connection.transaction():
+        ours = await (await connection.execute(FAIL, values)).fetchone() is not None
+        if ours:
+            await note_end(connection, batch_id)
+    return ours
 
 
 async def claim_reading(connection: Connection, worker_id: UUID, seconds: float) -> tuple[UUID, int] | None:

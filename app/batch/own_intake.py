@@ -1,10 +1,11 @@
 """Reading a batch in RelayCore's own words out of a body of any size, request by request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import msgspec
 
+from app.access.rights import join_tags
 from app.access.types import Caller
 from app.batch.deadlines import read_span
 from app.batch.desk import Desk
@@ -19,9 +20,11 @@ from app.batch.own_shape import (
     read_source,
 )
 from app.batch.reading import ObjectSplitter
+from app.batch.telling import Agreed, agree
 from app.batch.types import SPAN_SECONDS, NewBatch
 from app.batch.view_store import find_pace
 from app.errors import BadRequestError, Dialect
+from app.gateway.options import Options
 from app.wire.ids import make_uuid7
 
 NO_REQUESTS = "A batch has at least one request."
@@ -37,13 +40,27 @@ class _Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnIntake:
-    """Takes one batch in. What was stored of it is taken back unless it is accepted."""
+    """Takes one batch in. What was stored of it is taken back unless it is accepted.
 
-    def __init__(self, desk: Desk, caller: Caller, *, tags: tuple[str, ...], deadline: str | None) -> None:
+    `key` is its idempotency key; KeyTakenError comes out when it is in use. `digest` tells what was read so far.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        caller: Caller,
+        *,
+        options: Options,
+        deadline: str | None,
+        key: str | None,
+        digest: Callable[[], bytes],
+    ) -> None:
         self._desk = desk
         self._caller = caller
-        self._tags = tags
+        self._options = options
         self._deadline = deadline
+        self._key = key
+        self._digest = digest
         self._splitter = ObjectSplitter(desk.parts.settings.max_body_bytes)
         self._early: list[bytes] = []
         self._early_bytes = 0
@@ -86,10 +103,12 @@ class OwnIntake:
             api_key_id=caller.key_id,
             team_id=caller.team_id,
             organization_id=caller.organization_id,
-            tags=self._tags,
+            tags=join_tags(caller, self._options.tags) or (),
+            options=self._options,
             path=path,
             provider=source.provider,
             model=source.model,
+            idempotency_key=self._key,
         )
         intake = self._desk.open_intake(new, caller, strict=True)
         await intake.open()
@@ -107,12 +126,18 @@ class OwnIntake:
             raise BadRequestError(NO_REQUESTS, param="requests")
         for element in self._early:
             await self._add(opened, element)
-        await opened.intake.describe(self._describe(opened.new, head.options))
-        ahead = await opened.intake.accept()
+        agreed = self._agree(opened.new, head.options)
+        await opened.intake.describe(self._describe(opened.new, head.options, agreed))
         pace = await self._desk.read(find_pace)
-        return build_accepted(opened.new.id, opened.intake.total, ahead, pace, datetime.now(UTC))
+        ahead = await opened.intake.accept()
+        secret = None if agreed is None else agreed.shown
+        return build_accepted(opened.new.id, opened.intake.total, ahead, pace, datetime.now(UTC), secret)
 
-    def _describe(self, new: NewBatch, options: BatchOptions) -> NewBatch:
+    def _agree(self, new: NewBatch, options: BatchOptions) -> Agreed | None:
+        catalog = self._desk.parts.catalog
+        return agree(options.webhook, options.webhook_secret, new.id, catalog.current.batch, catalog.vault)
+
+    def _describe(self, new: NewBatch, options: BatchOptions, agreed: Agreed | None) -> NewBatch:
         asked = options.deadline if options.deadline is not None else self._deadline
         where = "options.deadline" if options.deadline is not None else "x-relay-deadline"
         span = SPAN_SECONDS if asked is None else read_span(str(asked), datetime.now(UTC), where)
@@ -123,4 +148,7 @@ class OwnIntake:
             span_seconds=span,
             deadline=asked is not None,
             metadata=options.metadata,
+            webhook_url=None if agreed is None else agreed.url,
+            webhook_secret=None if agreed is None else agreed.secret,
+            fingerprint=self._digest() if self._key is not None else None,
         )

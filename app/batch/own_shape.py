@@ -40,8 +40,9 @@ Deadline = Annotated[str, Meta(max_length=64)] | float
 class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a batch is to be worked off. `native` "never": not by a vendor's own batch, though that is cheaper.
 
-    `webhook` is told when the batch is over, signed with `webhook_secret`. Of two batches the one with the higher
-    `priority` comes first.
+    `webhook` is told when the batch is over, signed as Standard Webhooks has it with `webhook_secret` ("whsec_" and
+    the base64 of 24 to 64 bytes; one is made when none is given). Of two batches the one with the higher `priority`
+    comes first.
     """
 
     deadline: Deadline | None = None

@@ -11,12 +11,12 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from app.access.pages import Cursor, Limit, find_id, read_cursor, write_cursor
-from app.access.rights import join_tags
 from app.access.types import Caller
 from app.batch.desk import Desk
 from app.batch.own_intake import OwnIntake
 from app.batch.own_shape import BatchAccepted, BatchPage, BatchRequest, BatchView, build_result, build_view, encode
-from app.batch.types import OPEN, Batch, Shape
+from app.batch.repeating import HashedBody, read_key, repeat_acceptance
+from app.batch.types import OPEN, Batch, KeyTakenError, Shape
 from app.batch.view_store import count_batches, list_batches, sum_costs
 from app.errors import BadRequestError, ConflictError
 from app.gateway.body import ClientLeftError, stream_body
@@ -46,11 +46,19 @@ async def add_batch(request: BatchHttpRequest, desk: NamedDependency[Desk]) -> B
     sent = read_sent(cast(Headers, request.scope["headers"]))
     if brings_own_key(sent):
         raise BadRequestError(OWN_KEY)
-    tags = join_tags(caller, read_options(sent).tags) or ()
-    deadline = sent.deadline.decode("latin-1") or None
-    body = stream_body(request.receive, desk.parts.settings.max_upload_bytes)
+    body = HashedBody(stream_body(request.receive, desk.parts.settings.max_upload_bytes))
+    intake = OwnIntake(
+        desk,
+        caller,
+        options=read_options(sent),
+        deadline=sent.deadline.decode("latin-1") or None,
+        key=read_key(sent.idempotency_key),
+        digest=body.digest,
+    )
     try:
-        return await OwnIntake(desk, caller, tags=tags, deadline=deadline).read(body)
+        return await intake.read(body.read())
+    except KeyTakenError as taken:
+        return await repeat_acceptance(taken, body, caller, desk)
     except ClientLeftError as error:
         raise BadRequestError(BROKE_OFF) from error
 

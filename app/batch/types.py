@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from app.analytics.rows import PricedRow
+from app.gateway.options import Options
 from app.wire.money import Hold
 
 Shape = Literal["relay", "openai", "anthropic", "call"]
@@ -35,6 +36,8 @@ class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch about to be stored. `span_seconds` is how long it may take; `deadline` says that somebody asked for it.
 
     `path` is where its requests go, or `provider` and `model` what they are for, as far as all have that in common.
+    `options` are what its sender asked of the gateway for each of its calls. `fingerprint` stands for all that was sent
+    under its `idempotency_key`.
     """
 
     id: UUID
@@ -49,12 +52,23 @@ class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     priority: int = 0
     native: Native = "auto"
+    options: Options = Options()
     span_seconds: float = SPAN_SECONDS
     deadline: bool = False
     input_file_id: UUID | None = None
     metadata: dict[str, Any] | None = None
     webhook_url: str | None = None
     webhook_secret: bytes | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+
+
+class KeyTakenError(Exception):
+    """A batch with this idempotency key is there already."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +104,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     api_key_id: UUID | None
     tags: tuple[str, ...]
+    options: Options
     hold: Hold | None
 
     @property

@@ -49,6 +49,7 @@ WHERE s.batch_id = %(id)s AND s.position > %(after)s AND s.outcome = ANY (%(outc
 ORDER BY s.position LIMIT %(limit)s
 """
 HAS_RESULTS = "SELECT EXISTS (SELECT FROM batch_results WHERE batch_id = %s AND outcome = ANY (%s::text[]))"
+FIND_REPEATED = "SELECT id, fingerprint FROM batches WHERE user_id = %s AND idempotency_key = %s"
 SUM_COSTS = "SELECT sum(cost_usd), sum(saved_usd) FROM batch_results WHERE batch_id = %s"
 PACE = """
 SELECT count(*), extract(epoch FROM now() - min(finished_at))::float8
@@ -99,6 +100,15 @@ async def find_batch(connection: Connection, batch_id: UUID) -> Batch | None:
     """Return a batch, whoever's it is."""
     line = await (await connection.execute(FIND, {"id": batch_id})).fetchone()
     return None if line is None else _read_batch(cast(_Line, line))
+
+
+async def find_repeated(connection: Connection, user_id: UUID, key: str) -> tuple[UUID, bytes | None] | None:
+    """Return the batch that an idempotency key of a user stands for, and what stands for all that was sent.
+
+    That is None while it is being read.
+    """
+    line = await (await connection.execute(FIND_REPEATED, (user_id, key))).fetchone()
+    return None if line is None else (cast(UUID, line[0]), None if line[1] is None else bytes(cast(bytes, line[1])))
 
 
 async def list_batches(

@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from psycopg.sql import SQL
 
 from app.batch.types import Again, Key, Unwanted, Work
 from app.cache.packing import unpack
 from app.db.connection import Connection
+from app.gateway.options import Options
 from app.wire.money import Hold
 
 FIND_OPEN = """
@@ -40,7 +42,7 @@ SET state = 'running', attempt = r.attempt + 1, worker_id = %(worker_id)s,
 FROM picked JOIN batches AS b ON b.id = picked.batch_id
 WHERE r.batch_id = picked.batch_id AND r.position = picked.position AND r.state = 'queued'
 RETURNING r.batch_id, r.position, r.attempt, r.path, r.provider, r.encoding, r.body, r.size, r.tries, r.rescues,
-          b.user_id, b.api_key_id, b.tags, r.hold_id, r.held_usd,
+          b.user_id, b.api_key_id, b.tags, b.options, r.hold_id, r.held_usd,
           (SELECT extract(epoch FROM h.reserved_at)::float8 FROM reservations AS h WHERE h.id = r.hold_id)
 """
 BEGIN_BATCHES = """
@@ -48,6 +50,7 @@ UPDATE batches SET claimed_at = clock_timestamp(), state = CASE state WHEN 'queu
                    started_at = coalesce(started_at, now())
 WHERE id = ANY (%s)
 """
+HAS_OPEN = "SELECT EXISTS (SELECT FROM batches WHERE state IN ('validating', 'queued', 'processing', 'cancelling'))"
 HAS_SUSPECTS = """
 SELECT EXISTS (SELECT FROM batch_requests AS r JOIN batches AS b ON b.id = r.batch_id
                WHERE r.state = 'queued' AND r.rescues > 0 AND r.not_before <= now()
@@ -104,7 +107,7 @@ WHERE r.state = 'running' AND r.lease_until < now() AND {} LIMIT 100
 )
 
 _Line = tuple[
-    UUID, int, int, str, str | None, int, bytes, int, int, int, UUID, UUID | None, list[str], UUID | None,
+    UUID, int, int, str, str | None, int, bytes, int, int, int, UUID, UUID | None, list[str], Any, UUID | None,
     Decimal | None, float | None,
 ]  # fmt: skip
 
@@ -138,7 +141,7 @@ async def claim(
 
 def _read_work(line: _Line) -> Work:
     batch_id, position, attempt, path, provider, encoding, body, size, tries, rescues = line[:10]
-    user_id, api_key_id, tags, hold_id, held_usd, held_at = line[10:]
+    user_id, api_key_id, tags, options, hold_id, held_usd, held_at = line[10:]
     return Work(
         batch_id=batch_id,
         position=position,
@@ -151,6 +154,7 @@ def _read_work(line: _Line) -> Work:
         user_id=user_id,
         api_key_id=api_key_id,
         tags=tuple(tags),
+        options=msgspec.convert(options, Options),
         hold=build_hold(hold_id, held_usd, held_at),
     )
 
@@ -160,6 +164,12 @@ def build_hold(hold_id: UUID | None, held_usd: Decimal | None, held_at: float | 
     if hold_id is None or held_usd is None or held_at is None:
         return None
     return Hold(reservation_id=hold_id, kind="batch", amount_usd=held_usd, booked_at=held_at)
+
+
+async def has_open(connection: Connection) -> bool:
+    """Return whether there is a batch that is not over."""
+    line = await (await connection.execute(HAS_OPEN)).fetchone()
+    return line is not None and bool(line[0])
 
 
 async def has_suspects(connection: Connection) -> bool:

@@ -21,7 +21,7 @@ from app.batch.outbox import Outbox
 from app.batch.pace import Pace
 from app.batch.stopping_store import expire_late
 from app.batch.types import Again, Done, Key, Unwanted, Work
-from app.batch.work_store import claim, find_hopeless, give_back, has_suspects, renew, rescue
+from app.batch.work_store import claim, find_hopeless, give_back, has_open, has_suspects, renew, rescue
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import Dialect, RelayError, write_error
 from app.gateway.parts import Parts
@@ -174,6 +174,10 @@ class BatchWorker:
 
     async def _keep(self) -> None:
         asked_at = time.monotonic()
+        if await self._try(self._keeping, has_open) is False and not self._running:
+            self._in_touch_since = self._in_touch_since or asked_at
+            await self._tidy(asked_at)
+            return
         kept = await self._try(self._keeping, partial(renew, worker_id=self.id, seconds=LEASE_SECONDS))
         if kept is None:
             self._in_touch_since = None
@@ -185,8 +189,11 @@ class BatchWorker:
         if asked_at - self._in_touch_since >= LEASE_SECONDS:
             await self._rescue()
         self._suspects = bool(await self._try(self._keeping, has_suspects))
-        if asked_at - self._tidied_at >= TIDY_SECONDS:
-            self._tidied_at = asked_at
+        await self._tidy(asked_at)
+
+    async def _tidy(self, now: float) -> None:
+        if now - self._tidied_at >= TIDY_SECONDS:
+            self._tidied_at = now
             await self._try(self._keeping, free_forgotten)
 
     def _stop_unwanted(self, kept: dict[Key, tuple[int, Unwanted | None]], asked_at: float) -> None:

@@ -192,13 +192,7 @@ def check_key(key: str) -> None:
 def read_replay(found: Found) -> Replay:
     """Return the answer that a key stands for, or raise why there is none."""
     if not found.same_body:
-        raise BadRequestError(
-            f"This {KEY} was used for another request: a key stands for one method, path and body.",
-            code="idempotency_key_reused",
-            param=KEY,
-            status=422,
-            headers=DO_NOT_RETRY,
-        )
+        raise reused()
     if found.state == "done" and found.status is not None:
         return Replay(status=found.status, headers=found.headers, body=found.body, request_id=found.request_id)
     if found.state == "running":
@@ -215,6 +209,17 @@ def read_replay(found: Found) -> Replay:
         "known of its answer. To make it anew, use another key.",
         code="idempotency_outcome_unknown",
         param=KEY,
+        headers=DO_NOT_RETRY,
+    )
+
+
+def reused() -> RelayError:
+    """Return the error for a key that stands for another request."""
+    return BadRequestError(
+        f"This {KEY} was used for another request: a key stands for one method, path and body.",
+        code="idempotency_key_reused",
+        param=KEY,
+        status=422,
         headers=DO_NOT_RETRY,
     )
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from app.catalog.price_match import find_catalogue_model
+from app.providers.batches import BATCH_PROTOCOLS
 from app.wire.money import SMALLEST_USD, Line
 from app.wire.usage import Usage
 
@@ -24,6 +25,7 @@ INPUT_CLASSES = (
 )
 _INPUT = frozenset(INPUT_CLASSES)
 OUTPUT_CLASSES = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens")
+_TOKENS = frozenset({*INPUT_CLASSES, *OUTPUT_CLASSES})
 USAGE_CLASSES = (*INPUT_CLASSES, *OUTPUT_CLASSES, "web_searches")
 PER_REQUEST = "requests"
 """The class of a fixed price that some models ask for each reply beside its tokens."""
@@ -31,6 +33,13 @@ PER_REQUEST = "requests"
 ANY_MODEL = "*"
 TIER_MARK = "@"
 TIERS = ("batch", "flex", "priority", "fast")
+BATCH = "batch"
+BATCH_SHARE = Decimal("0.5")
+"""What vendors take of the price of each token of their own batches, where the table has no price of that tier."""
+
+SMALLEST_FACTOR = Decimal(1).scaleb(-6)
+"""As many decimals of a factor as the ledger has room for."""
+
 RESOLUTIONS_KEPT = 4096
 
 ONE = Decimal(1)
@@ -111,14 +120,24 @@ class PriceBook:
         its vendor. `factor` is what prices are multiplied with; `at` (seconds since the epoch, default now) chooses
         the prices.
         """
-        starts, tariffs = self._find_timeline(provider, model, name or provider)
-        if len(tariffs) == 1:
-            tariff = tariffs[0]
-        else:
-            tariff = tariffs[bisect_right(starts, time.time() if at is None else at) - 1]
+        tariff = self._find_tariff(provider, model, name, at)
         if tariff is None:
             return None
-        return _list_lines(tariff.get(usage.service_tier or "", tariff[""]), usage, factor)
+        share = _find_share(tariff, provider, usage)
+        return _list_lines(tariff.get(usage.service_tier or "", tariff[""]), usage, factor, share)
+
+    def find_share(
+        self, provider: str, model: str, usage: Usage, *, name: str = "", at: float | None = None
+    ) -> Decimal:
+        """Return what of the standard price of a token is taken: 1, or half where a batch's tier has no price."""
+        tariff = self._find_tariff(provider, model, name, at)
+        return _find_share(tariff, provider, usage) if tariff is not None else ONE
+
+    def _find_tariff(self, provider: str, model: str, name: str, at: float | None) -> Tariff | None:
+        starts, tariffs = self._find_timeline(provider, model, name or provider)
+        if len(tariffs) == 1:
+            return tariffs[0]
+        return tariffs[bisect_right(starts, time.time() if at is None else at) - 1]
 
     def find_cost(
         self,
@@ -245,7 +264,14 @@ def _start_of(row: PriceRow) -> int:
     return row.from_input_tokens
 
 
-def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal) -> tuple[Line, ...] | None:
+def _find_share(tariff: Tariff, provider: str, usage: Usage) -> Decimal:
+    halved = usage.service_tier == BATCH and BATCH not in tariff and provider in BATCH_PROTOCOLS
+    return BATCH_SHARE if halved else ONE
+
+
+def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal, share: Decimal) -> tuple[Line, ...] | None:
+    """Return the lines of a reply; tokens are charged at `share` of their price, what is no token at all of it."""
+    of_tokens = factor if share == ONE else (factor * share).quantize(SMALLEST_FACTOR)
     total_input = 0
     counts: list[tuple[str, int]] = [(PER_REQUEST, 1)] if PER_REQUEST in prices else []
     for name in USAGE_CLASSES:
@@ -259,8 +285,9 @@ def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal) -> tupl
         price = _find_price(prices, name, total_input)
         if price is None:
             return None
-        amount = price_quantity(count, price, factor)
-        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, factor=factor, amount_usd=amount))
+        due = of_tokens if name in _TOKENS else factor
+        amount = price_quantity(count, price, due)
+        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, factor=due, amount_usd=amount))
     return tuple(lines)
 
 

@@ -37,10 +37,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """Holds the newest snapshot and the newest prices."""
+    """Holds the newest snapshot and the newest prices. `vault` opens what is stored encrypted."""
 
     def __init__(self, vault: Vault, mock_url: str | None) -> None:
-        self._vault = vault
+        self.vault = vault
         self._mock_url = mock_url
         self.current = Snapshot(version=0, providers={}, cache=CacheConfig())
         self.prices = PriceBook.build([])
@@ -64,7 +64,7 @@ class Catalog:
 
     def load(self, stored: StoredConfig) -> None:
         """Take over a stored configuration."""
-        self.current = build_snapshot(stored, self._vault, self._mock_url)
+        self.current = build_snapshot(stored, self.vault, self._mock_url)
 
 
 def build_snapshot(stored: StoredConfig, vault: Vault, mock_url: str | None) -> Snapshot:

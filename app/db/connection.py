@@ -120,6 +120,7 @@ class PatientConnection:
 
     async def close(self) -> None:
         """Close the connection and those of queries that were left behind."""
+        await asyncio.sleep(0)  # what was left behind just now has to begin before it can be told to end
         for late in list(self._abandoned):
             late.cancel()
         await asyncio.gather(*self._abandoned, return_exceptions=True)

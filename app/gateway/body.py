@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import cast
 
 from litestar.types import Receive
@@ -41,7 +41,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def stream_body(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+async def stream_body(receive: Receive, limit: int) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes, for uploads that are passed on without being held."""
     size, more = 0, True
     while more:

@@ -16,7 +16,10 @@ class Later(Protocol):
     """Sees to calls that are not answered by a provider now."""
 
     async def answer(self, call: Call, scope: HTTPScope, exchange: Exchange) -> bool:
-        """Answer a call of a path of batches or their files; False when it is none, and nothing was done."""
+        """Answer a call about batches or their files; False when it is none, or is about something of a provider's.
+
+        Then nothing was sent and nothing taken in.
+        """
         ...
 
     async def defer(self, call: Call, scope: HTTPScope, exchange: Exchange) -> None:

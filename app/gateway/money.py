@@ -19,7 +19,7 @@ from app.gateway.exchange import Exchange
 from app.gateway.parts import Parts
 from app.gateway.plan import Target, name_for_counting
 from app.routing.failure import Kind
-from app.wire.money import SMALLEST_USD, Ceiling, list_ceiling_lines
+from app.wire.money import SMALLEST_USD, Ceiling, Hold, list_ceiling_lines
 from app.wire.usage import Usage
 
 MILLION = Decimal(1_000_000)
@@ -139,6 +139,11 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     exchange.trace.estimate_usage = partial(
         estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
     )
+    return fit_call(call, kept, need, hold)
+
+
+def fit_call(call: Call, kept: Ways, need: Need, hold: Hold) -> Held:
+    """Return a call as what is held for it pays for: with a limit of its answer where it names none."""
     unbounded = call.route.endpoint is not None and any(one.output.source == "assumed" for one in need.quotes)
     if hold.amount_usd >= need.wanted_usd and not unbounded:
         return Held(call, kept)

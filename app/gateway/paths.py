@@ -10,6 +10,7 @@ from app.providers.endpoints import ENDPOINTS
 from app.providers.protocol import Endpoint
 
 MESSAGES = "messages"
+MESSAGE_BATCHES = "messages/batches/"
 
 _BY_PATH = {endpoint.path.removeprefix("/v1").strip("/"): endpoint for endpoint in ENDPOINTS.values()}
 
@@ -33,6 +34,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     rest: str
     endpoint: Endpoint | None
     known: bool
+
+    @property
+    def kind(self) -> str:
+        """The name that the policy of its traffic goes by: batches of any dialect have the same."""
+        return "batches" if f"{self.rest}/".startswith(MESSAGE_BATCHES) else self.name
 
     @property
     def name(self) -> str:

@@ -123,7 +123,7 @@ class Gateway:
             caller = await self.parts.directory.admit(find_credential(sent))
             row.user_id, row.api_key_id = caller.user_id, caller.key_id
             row.team_id, row.organization_id = caller.team_id, caller.organization_id
-            check_route(caller, route.name)
+            check_route(caller, route.name, route.kind)
             if scope["method"] not in METHODS:
                 raise MethodNotAllowedError("Model traffic does not take this method.", headers=ALLOW)
             if not route.known:

@@ -35,6 +35,7 @@ from app.mock.asgi import (
 )
 from app.mock.behaviour import PLAIN
 from app.mock.calls import apply_fault
+from app.mock.chaos import build_fault_error
 from app.mock.errors import MockError, Vendor, write_error
 from app.mock.headers import build_vendor_headers
 from app.mock.state import Arrival, State
@@ -145,7 +146,12 @@ class MockApp:
         _check_credential(request)
         if self.state.scripts and request.method == "POST":
             return control.play_script(self.state.scripts.popleft())
+        fault = self.state.chaos.find_fault(request) if self.state.chaos.faults else None
+        if fault is not None and not fault.done:
+            raise build_fault_error(fault)
         reply = _find_handler(request)(request, self.state)
+        if fault is not None:
+            raise build_fault_error(fault)
         return reply if reply.behaviour.fault is None else apply_fault(reply, request)
 
 

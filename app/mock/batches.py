@@ -1,6 +1,5 @@
 """OpenAI's batches: every line of the input file is answered by the same code as a direct call."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ import msgspec
 from app.mock import chat, completions, embeddings, responses
 from app.mock.asgi import Reply, Request, build_json
 from app.mock.calls import read_json
+from app.mock.chaos import Fate, Job, find_delay, is_lost
 from app.mock.errors import MockError, Vendor, build_openai_error
 from app.mock.files import build_page, find_file, store_file
 from app.mock.models import paginate
@@ -41,17 +41,18 @@ class Line(msgspec.Struct):
     body: msgspec.Raw
 
 
-class Job(msgspec.Struct, kw_only=True):
-    """A batch under way: its object, when it will be done, and what it asks."""
+class FileJob(Job):
+    """A batch under way, with what it asks."""
 
-    batch: dict[str, Any]
-    ready_at: float
     lines: list[Line]
 
 
 _decoder = msgspec.json.Decoder(BatchBody)
+_UNDONE: dict[Fate, tuple[str, str]] = {
+    "expire": ("batch_expired", "This request could not be executed before the completion window expired."),
+    "cancel": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+}
 _line_decoder = msgspec.json.Decoder(Line)
-_DELAYS = re.compile(r"\bdelay_ms=(\d+(?:\.\d+)?)")
 
 
 def create(request: Request, state: State) -> Reply:
@@ -84,8 +85,11 @@ def create(request: Request, state: State) -> Reply:
     if errors:
         batch |= {"status": "failed", "failed_at": now, "errors": {"object": "list", "data": errors}}
         lines = []
-    job = Job(batch=batch, ready_at=time.time() + find_delay(content) / 1000, lines=lines)
-    state.batches.put(batch["id"], job)
+    begun = time.time()
+    wait = max(find_delay(content), state.chaos.delay_ms) / 1000
+    job = FileJob(batch=batch, begun_at=begun, ready_at=begun + wait, lines=lines)
+    if not is_lost(content):
+        state.batches.put(batch["id"], job)
     return build_json(batch)
 
 
@@ -112,44 +116,51 @@ def _read_lines(content: bytes, endpoint: str) -> tuple[list[Line], list[dict[st
     return lines, errors
 
 
-def find_delay(content: bytes) -> float:
-    """Return how long a batch takes: as long as the longest `delay_ms` of its requests."""
-    return max((float(found) for found in _DELAYS.findall(content.decode("utf-8", "replace"))), default=0)
-
-
-def _advance(job: Job, request: Request, state: State) -> dict[str, Any]:
+def _advance(job: FileJob, request: Request, state: State) -> dict[str, Any]:
     """Bring the batch to where it is by now."""
     batch, now = job.batch, int(time.time())
-    if batch["status"] == "cancelling":
-        batch |= {"status": "cancelled", "cancelled_at": now}
-    if batch["status"] in {"validating", "in_progress"}:
-        total = len(job.lines)
-        batch["request_counts"] = {"total": total, "completed": 0, "failed": 0}
-        batch |= {"status": "in_progress", "in_progress_at": batch["in_progress_at"] or now}
-        if time.time() >= job.ready_at:
+    if batch["status"] in {"validating", "in_progress", "cancelling"}:
+        batch["request_counts"] = {"total": len(job.lines), "completed": 0, "failed": 0}
+        if batch["status"] != "cancelling":
+            batch |= {"status": "in_progress", "in_progress_at": batch["in_progress_at"] or now}
+        if job.is_over(state.chaos):
             _complete(job, request, state)
     return batch
 
 
-def _complete(job: Job, request: Request, state: State) -> None:
+def _complete(job: FileJob, request: Request, state: State) -> None:
     batch, now = job.batch, int(time.time())
     good: list[bytes] = []
     bad: list[bytes] = []
-    for line in job.lines:
-        status, body = _answer(line, request, state)
-        result = {
-            "id": state.new_id("batch_req_"),
-            "custom_id": line.custom_id,
-            "response": {"status_code": status, "request_id": state.new_id("req_"), "body": body},
-            "error": None,
-        }
-        (good if status == 200 else bad).append(msgspec.json.encode(result) + b"\n")
+    fates: list[Fate] = [job.find_fate(bytes(line.body)) for line in job.lines]
+    for line, fate in zip(job.lines, fates, strict=True):
+        if fate == "omit":
+            continue
+        done = {"id": state.new_id("batch_req_"), "custom_id": line.custom_id}
+        answer = _build_answer(line, fate, request, state)
+        fine = answer["response"] is not None and answer["response"]["status_code"] == 200
+        (good if fine else bad).append(msgspec.json.encode(done | answer) + b"\n")
     for field, lines in (("output_file_id", good), ("error_file_id", bad)):
         if lines:
             name = f"{batch['id']}_{field.removesuffix('_file_id')}.jsonl"
             batch[field] = store_file(state, name, "batch_output", b"".join(lines))["id"]
     counts = {"total": len(job.lines), "completed": len(good), "failed": len(bad)}
-    batch |= {"status": "completed", "finalizing_at": now, "completed_at": now, "request_counts": counts}
+    status = "cancelled" if job.stopped_at is not None else "expired" if "expire" in fates else "completed"
+    batch |= {"status": status, "finalizing_at": now, f"{status}_at": now, "request_counts": counts}
+
+
+def _build_answer(line: Line, fate: Fate, request: Request, state: State) -> dict[str, Any]:
+    """Return what a line of the results says beside the name of its request."""
+    if fate in _UNDONE:
+        code, message = _UNDONE[fate]
+        return {"response": None, "error": {"code": code, "message": message}}
+    if fate == "fail":
+        error = MockError("The mock fails on purpose.", status=500)
+        status, body = 500, build_openai_error(error)
+    else:
+        status, body = _answer(line, request, state)
+    response = {"status_code": status, "request_id": state.new_id("req_"), "body": body}
+    return {"response": response, "error": None}
 
 
 def _answer(line: Line, request: Request, state: State) -> tuple[int, msgspec.Raw | dict[str, Any]]:
@@ -160,7 +171,7 @@ def _answer(line: Line, request: Request, state: State) -> tuple[int, msgspec.Ra
         return error.status, build_openai_error(error)
 
 
-def _find_job(request: Request, state: State) -> Job:
+def _find_job(request: Request, state: State) -> FileJob:
     key = request.get_segment(2)
     if key not in state.batches:
         raise MockError(f"No batch found with id '{key}'.", status=404, kind="not_found")
@@ -185,5 +196,6 @@ def cancel(request: Request, state: State) -> Reply:
     batch = _advance(job, request, state)
     if batch["status"] not in {"validating", "in_progress"}:
         raise MockError(f"Cannot cancel a batch with status '{batch['status']}'.", status=409)
-    batch |= {"status": "cancelling", "cancelling_at": int(time.time())}
+    job.stopped_at = time.time()
+    batch |= {"status": "cancelling", "cancelling_at": int(job.stopped_at)}
     return build_json(batch)

@@ -1,5 +1,7 @@
 """How one answer is to be made and sent: the wishes a client can have."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -28,6 +30,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     think: int | None = None
     cached: int | None = None
     cache_write: int | None = None
+    batch: Literal["expire", "omit", "fail", "lose"] | None = None
 
     @property
     def is_plain(self) -> bool:

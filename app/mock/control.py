@@ -3,14 +3,16 @@
 import msgspec
 
 from app.mock.asgi import Reply, build_json
+from app.mock.chaos import Chaos
 from app.mock.errors import MockError
 from app.mock.state import Script, State
 
 _decoder = msgspec.json.Decoder(Script)
+_chaos_decoder = msgspec.json.Decoder(Chaos)
 
 
 def handle(method: str, path: str, body: bytes, state: State) -> Reply:
-    """Answer GET /mock/stats, POST /mock/reset and POST /mock/next."""
+    """Answer GET /mock/stats, POST /mock/reset, /mock/next, /mock/batches and /mock/batches/lose."""
     match method, path:
         case "GET", "/mock/stats":
             return build_json(state.build_stats())
@@ -20,6 +22,14 @@ def handle(method: str, path: str, body: bytes, state: State) -> Reply:
         case "POST", "/mock/next":
             state.scripts.append(_decoder.decode(body))
             return build_json({"scripted": len(state.scripts)})
+        case "POST", "/mock/batches":
+            state.chaos = _chaos_decoder.decode(body)
+            return build_json({"faults": len(state.chaos.faults)})
+        case "POST", "/mock/batches/lose":
+            lost = len(state.batches) + len(state.message_batches)
+            state.batches.clear()
+            state.message_batches.clear()
+            return build_json({"lost": lost})
         case _:
             raise MockError(f"Nothing at {method} {path}", status=404, kind="unknown_url")
 

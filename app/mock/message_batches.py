@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from app.mock import messages
 from app.mock.asgi import Reply, Request, build_json
-from app.mock.batches import find_delay
 from app.mock.calls import read_json
+from app.mock.chaos import Fate, Job, find_delay, is_lost
 from app.mock.errors import MockError, build_anthropic_error
 from app.mock.models import paginate
 from app.mock.state import State
@@ -29,11 +29,9 @@ class BatchBody(msgspec.Struct):
     requests: Annotated[list[Entry], Meta(min_length=1)]
 
 
-class Job(msgspec.Struct, kw_only=True):
+class MessageJob(Job):
     """A batch under way and, once it has ended, its results."""
 
-    batch: dict[str, Any]
-    ready_at: float
     entries: list[Entry]
     results: bytes = b""
 
@@ -67,27 +65,25 @@ def create(request: Request, state: State) -> Reply:
         "cancel_initiated_at": None,
         "results_url": None,
     }
-    ready_at = time.time() + find_delay(request.body) / 1000
-    state.message_batches.put(batch["id"], Job(batch=batch, ready_at=ready_at, entries=body.requests))
+    begun = time.time()
+    wait = max(find_delay(request.body), state.chaos.delay_ms) / 1000
+    if not is_lost(request.body):
+        job = MessageJob(batch=batch, begun_at=begun, ready_at=begun + wait, entries=body.requests)
+        state.message_batches.put(batch["id"], job)
     return build_json(batch)
 
 
-def _advance(job: Job, request: Request, state: State) -> dict[str, Any]:
+def _advance(job: MessageJob, request: Request, state: State) -> dict[str, Any]:
     """End the batch if it is time, or if it was cancelled."""
-    status = job.batch["processing_status"]
-    if status == "canceling":
-        results = [{"type": "canceled"} for _ in job.entries]
-    elif status == "in_progress" and time.time() >= job.ready_at:
-        results = [_answer(entry, request, state) for entry in job.entries]
-    else:
+    if job.batch["processing_status"] == "ended" or not job.is_over(state.chaos):
         return job.batch
+    fates: list[tuple[Entry, Fate]] = [(entry, job.find_fate(bytes(entry.params))) for entry in job.entries]
+    kept = [(entry, _build_result(entry, fate, request, state)) for entry, fate in fates if fate != "omit"]
+    results = [result for _, result in kept]
     ended: dict[str, int] = {}
     for result in results:
         ended[result["type"]] = ended.get(result["type"], 0) + 1
-    rows = [
-        msgspec.json.encode({"custom_id": entry.custom_id, "result": result})
-        for entry, result in zip(job.entries, results, strict=True)
-    ]
+    rows = [msgspec.json.encode({"custom_id": entry.custom_id, "result": result}) for entry, result in kept]
     job.results = b"\n".join(reversed(rows)) + b"\n"
     host = request.headers.get(b"host", b"localhost").decode("latin-1")
     job.batch |= {
@@ -97,6 +93,16 @@ def _advance(job: Job, request: Request, state: State) -> dict[str, Any]:
         "results_url": f"http://{host}/v1/messages/batches/{job.batch['id']}/results",
     }
     return job.batch
+
+
+def _build_result(entry: Entry, fate: Fate, request: Request, state: State) -> dict[str, Any]:
+    """Return the outcome of one request."""
+    if fate in {"expire", "cancel"}:
+        return {"type": "expired" if fate == "expire" else "canceled"}
+    if fate == "fail":
+        error = MockError("The mock fails on purpose.", status=500)
+        return {"type": "errored", "error": build_anthropic_error(error, request.id)}
+    return _answer(entry, request, state)
 
 
 def _answer(entry: Entry, request: Request, state: State) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def _answer(entry: Entry, request: Request, state: State) -> dict[str, Any]:
     return {"type": "succeeded", "message": message}
 
 
-def _find_job(request: Request, state: State) -> Job:
+def _find_job(request: Request, state: State) -> MessageJob:
     messages.check_version(request)
     key = request.get_segment(3)
     if key not in state.message_batches:
@@ -141,6 +147,7 @@ def cancel(request: Request, state: State) -> Reply:
     batch = _advance(job, request, state)
     if batch["processing_status"] == "ended":
         raise MockError(f"Message batch {batch['id']} has already ended.")
+    job.stopped_at = time.time()
     batch |= {"processing_status": "canceling", "cancel_initiated_at": _stamp()}
     return build_json(batch)
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from app.mock.behaviour import PLAIN, Behaviour
+from app.mock.chaos import Chaos
 
 _KEPT = 1000
 
@@ -67,6 +68,7 @@ class State:
         self.files: Shelf = Shelf()
         self.batches: Shelf = Shelf()
         self.message_batches: Shelf = Shelf()
+        self.chaos = Chaos()
 
     def new_id(self, prefix: str) -> str:
         """Return an id that no other answer of this mock has."""

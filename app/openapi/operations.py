@@ -14,6 +14,7 @@ Json = dict[str, Any]
 HERE = Path(__file__).parent
 ASKED = ("Cache", "CacheTtl", "Semantic", "CacheScope", "CacheTags", "Fallback")
 ALWAYS = ("Tags", "Metadata", "Timeout", "RequestId", "UpstreamKey")
+KEPT = ("Tags", "RequestId")
 ANTHROPIC = ("AnthropicVersion", "AnthropicBeta")
 ABOUT_BODIES = {"408", "409", "413", "422"}
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -43,7 +44,8 @@ RETRY_HEADERS = {"retry-after": "RetryAfter", "x-should-retry": "ShouldRetry"}
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One operation. `request` and `answer` name schemas; `by_provider` is the same below a provider's name.
 
-    What has a request and that second path is read by the gateway; all else passes through.
+    What has a request and that second path is read by the gateway, and what is `ours` is answered by it; all else
+    passes through.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     query: tuple[str, ...] = ()
     streams: bool = False
     caches: bool = False
+    ours: bool = False
 
 
 def load(name: str) -> Json:
@@ -129,7 +132,8 @@ def build_parameters(path: str, row: Row) -> list[Json]:
     places = [
         _ref("parameters", _PLACES[name]) if name in _PLACES else _identifier(name) for name in _PARAMETER.findall(path)
     ]
-    headers = (ASKED if row.caches else ()) + ALWAYS
+    headers = KEPT if row.ours else (ASKED if row.caches else ()) + ALWAYS
+    headers += ("Deadline",) if row.ours and row.request is not None and row.request_type == "application/json" else ()
     headers += ("IdempotencyKey",) if row.request is not None and row.request_type == "application/json" else ()
     headers += ANTHROPIC if row.dialect is Dialect.ANTHROPIC or row.tag == "Models" else ()
     return [*places, *(_ref("parameters", name) for name in (*row.query, *headers))]
@@ -140,12 +144,13 @@ def build_answer(row: Row) -> Json:
     content = {row.media_type: {"schema": _schema(row.answer)}}
     if row.streams:
         content["text/event-stream"] = {"schema": _schema(_EVENTS[row.dialect])}
-    headers = ID_HEADERS | ROUTE_HEADERS
+    headers = ID_HEADERS if row.ours else ID_HEADERS | ROUTE_HEADERS
     if row.caches:
         headers |= CACHE_HEADERS
     if row.request is not None and row.by_provider is not None:
         headers |= WHOLE_HEADERS
-    return {"description": "The provider's answer.", "headers": _headers(headers), "content": content}
+    description = "The gateway's answer." if row.ours else "The provider's answer."
+    return {"description": description, "headers": _headers(headers), "content": content}
 
 
 def build_refusals() -> Json:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,7 +13,7 @@ from yarl import URL
 
 from app.errors import UpstreamFailure
 from app.upstream.exchange import Exchange, Incoming, exchange_messages
-from app.upstream.pool import Connector, build_timeout, find_connect_kind, open_connector
+from app.upstream.pool import Connector, build_timeout, find_connect_kind, open_connector, open_pinned_connector
 from app.upstream.proxy import find_proxy, parse_proxies
 from app.upstream.request import Limits, Outgoing, build_failure, build_head, build_unsendable
 
@@ -34,7 +34,8 @@ class Upstream:
     """Sends requests to providers over pooled connections; opened by its first request.
 
     `proxies` maps "http", "https" or "all" to the URL of a forward proxy, `no_proxy` lists exceptions. `tls` replaces
-    the system's trusted authorities. ValueError for a proxy that cannot be used.
+    the system's trusted authorities. ValueError for a proxy that cannot be used. `addresses`, when given, are the only
+    ones that are dialled: names are not resolved, and no connection is used twice.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Upstream:
         proxies: Mapping[str, str] = MappingProxyType({}),
         no_proxy: str = "",
         tls: ssl.SSLContext | None = None,
+        addresses: Sequence[str] | None = None,
     ) -> None:
         self._proxies = parse_proxies(proxies)
         self._no_proxy = no_proxy
         self._tls: ssl.SSLContext | Literal[True] = tls or True
+        self._addresses = addresses
         self._connector: Connector | None = None
         self._origins: dict[str, _Origin] = {}
 
@@ -79,7 +82,7 @@ class Upstream:
 
     async def _connect(self, origin: _Origin, limits: Limits, total_at: float, *, fresh: bool = False) -> Exchange:
         if self._connector is None:
-            self._connector = open_connector(self._tls)
+            self._connector = self._open_connector()
         timeout = build_timeout(min(limits.connect_seconds, limits.total_seconds))
         while True:
             try:
@@ -92,6 +95,11 @@ class Upstream:
                 exchange.abort()
                 continue
             return exchange
+
+    def _open_connector(self) -> Connector:
+        return (
+            open_connector(self._tls) if self._addresses is None else open_pinned_connector(self._tls, self._addresses)
+        )
 
     def _get_origin(self, scheme: str, authority: str) -> _Origin:
         key = f"{scheme}://{authority}"

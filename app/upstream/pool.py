@@ -1,11 +1,21 @@
 """aiohttp's connection pool, dialler and proxy client, with connections that report every failure."""
 
 import functools
+import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
-from aiohttp import ClientConnectorSSLError, ClientError, ClientTimeout, EofStream, StreamReader, TCPConnector
+from aiohttp import (
+    ClientConnectorSSLError,
+    ClientError,
+    ClientTimeout,
+    EofStream,
+    StreamReader,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorCertificateError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
@@ -69,6 +79,53 @@ class Connector(TCPConnector):
 def open_connector(tls: ssl.SSLContext | Literal[True]) -> Connector:
     """Return a pool without a limit on connections; to be closed."""
     connector = Connector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, ssl=tls)
+    connector.adopt_protocol()
+    return connector
+
+
+AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+"""What the library dials: family, kind, protocol, a name that nobody uses, and address and port."""
+
+
+class ChosenAddresses(AbstractResolver):
+    """Knows one answer to every question: the addresses that were chosen before."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = tuple(addresses)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the chosen addresses; nobody is asked."""
+        del family
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing open."""
+
+    def open_socket(self, info: AddrInfo) -> socket.socket:
+        """Return a socket for dialling one of the chosen addresses; OSError for any other, however it came here."""
+        if info[4][0] not in self._addresses:
+            raise OSError("not one of the chosen addresses")
+        return socket.socket(info[0], info[1], info[2])
+
+
+def open_pinned_connector(tls: ssl.SSLContext | Literal[True], addresses: Sequence[str]) -> Connector:
+    """Return a pool that dials only these addresses, whatever a host is called, and keeps no connection."""
+    chosen = ChosenAddresses(addresses)
+    connector = Connector(
+        limit=0, force_close=True, use_dns_cache=False, resolver=chosen, socket_factory=chosen.open_socket, ssl=tls
+    )
     connector.adopt_protocol()
     return connector
 

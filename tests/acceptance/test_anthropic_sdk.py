@@ -136,22 +136,6 @@ def test_beta_calls(client, provider):
 
 
 @pytest.mark.parametrize("base", ["", "/anthropic", "/v1/anthropic"])
-def test_message_batches(vendors, base):
-    """A batch runs to its results, which the SDK finds through the gateway: results_url leads to it."""
-    with Anthropic(base_url=vendors.url + base, api_key=vendors.key, max_retries=0) as client:
-        requests = [{"custom_id": f"r{i}", "params": ask(f"text {i}")} for i in range(2)]
-        batch = client.messages.batches.create(requests=requests)
-        batch = client.messages.batches.retrieve(batch.id)
-        assert batch.processing_status == "ended"
-        assert batch.results_url == f"{vendors.url}{base}/v1/messages/batches/{batch.id}/results"
-        results = {result.custom_id: result.result for result in client.messages.batches.results(batch.id)}
-        assert {name: one.message.content[0].text for name, one in results.items()} == {"r0": "text 0", "r1": "text 1"}
-        listed = {one.id: one.results_url for one in client.messages.batches.list()}
-        assert listed[batch.id] == batch.results_url
-        assert client.messages.batches.delete(batch.id).type == "message_batch_deleted"
-
-
-@pytest.mark.parametrize("base", ["", "/anthropic", "/v1/anthropic"])
 def test_models(vendors, base):
     """Models are listed page by page and retrieved in Anthropic's shape, from the provider that has them."""
     with Anthropic(base_url=vendors.url + base, api_key=vendors.key, max_retries=0) as client:

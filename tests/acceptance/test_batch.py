@@ -323,6 +323,34 @@ def test_limits_of_the_key_hold(gateway: Gateway) -> None:
     assert view["request_counts"]["completed"] == 12
 
 
+def test_an_idempotency_key_stands_for_one_batch(shared_gateway: Gateway) -> None:
+    """The same batch sent again under its key is the same batch; another one under it is a 422, and others are free."""
+    headers = {**bear(shared_gateway.key), "idempotency-key": f"k{time.monotonic_ns()}"}
+    body = {"provider": "mock", "model": "echo", "requests": [ask("once", "a")]}
+    url = f"{shared_gateway.url}/v1/batch"
+    refused = httpx.post(url, json={**body, "requests": [ask("a", "a"), ask("b", "a")]}, headers=headers)
+    assert refused.status_code == 400
+    first, again = (httpx.post(url, json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["batch_id"] == again.json()["batch_id"]
+    other = httpx.post(url, json={**body, "model": "lorem"}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    _, stranger = make_key(shared_gateway)
+    theirs = httpx.post(url, json=body, headers={**headers, **bear(stranger)})
+    assert theirs.json()["batch_id"] != first.json()["batch_id"]
+    broken = httpx.post(url, json=body, headers={**headers, "idempotency-key": "x" * 300})
+    assert broken.status_code == 400
+
+
+def test_what_is_asked_of_the_gateway_holds_for_each_request(gateway: Gateway) -> None:
+    """The headers of a batch are those of its calls: one that goes round the cache makes each of its calls."""
+    body = {"provider": "mock", "model": "echo", "requests": [ask("same", f"r{n}") for n in range(4)]}
+    headers = {**bear(gateway.key), "x-aihub-cache": "bypass"}
+    accepted = httpx.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
+    view = wait(gateway, accepted.json()["batch_id"])
+    assert all(one["cost_usd"] > 0 for one in view["result"])
+
+
 def test_a_call_can_wait(shared_gateway: Gateway) -> None:
     """`Prefer: respond-async` is answered at once with where the answer will be."""
     headers = {**bear(shared_gateway.key), "prefer": "respond-async", "x-relay-deadline": "10m"}

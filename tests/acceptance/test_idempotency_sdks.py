@@ -1,12 +1,13 @@
 """Idempotency-Key through the vendors' SDKs: one upstream call, and its answer again."""
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.acceptance.support import chat, fresh, message
+from tests.acceptance.support import chat, fresh, message, query
 
 CLAUDE = "claude-haiku-4-5"
 
@@ -83,13 +84,35 @@ def test_translated_and_other_endpoints(vendors, provider):
 
 def test_a_path_that_is_passed_on(vendors, provider):
     """What is created on a path that the gateway does not read is created once as well."""
-    body = {"requests": [{"custom_id": "a", "params": message(fresh(), model=CLAUDE)}]}
-    headers = keyed(**{"anthropic-version": "2023-06-01"})
+    provider.answer_next(b'{"id":"img_1"}')
+    headers = keyed()
     with vendors.client() as client:
-        first, second = [client.post("/v1/messages/batches", json=body, headers=headers) for _ in range(2)]
+        first, second = [client.post("/v1/images/edits", json={"prompt": "x"}, headers=headers) for _ in range(2)]
     assert (first.status_code, first.json()["id"]) == (200, second.json()["id"])
     assert second.headers["idempotent-replayed"] == "true"
     assert provider.count() == 1
+
+
+def test_batches(vendors):
+    """A batch is taken in once, in either vendor's words; another body with the same key is refused."""
+    requests = {"requests": [{"custom_id": "a", "params": message(fresh(), model=CLAUDE)}]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "x", "input": fresh()}}
+    with vendors.client() as client:
+        files = {"file": ("a.jsonl", json.dumps(line).encode())}
+        file_id = client.post("/v1/files", files=files, data={"purpose": "batch"}).json()["id"]
+        created = {"input_file_id": file_id, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        for path, body in (("/v1/messages/batches", requests), ("/v1/batches", created)):
+            headers, before = keyed(), count_batches(vendors)
+            first, second = [client.post(path, json=body, headers=headers) for _ in range(2)]
+            assert (first.status_code, first.json()["id"]) == (200, second.json()["id"])
+            assert second.headers["idempotent-replayed"] == "true"
+            assert client.post(path, json={**body, "metadata": {"a": "b"}}, headers=headers).status_code == 422
+            assert count_batches(vendors) == before + 1
+            assert client.post(f"{path}/{first.json()['id']}/cancel").status_code == 200
+
+
+def count_batches(gateway):
+    return query(gateway, "SELECT count(*) AS n FROM batches")[0]["n"]
 
 
 def test_the_sdk_waits_for_the_answer(vendors, provider):

@@ -250,11 +250,10 @@ def test_a_client_that_leaves_is_charged_for_what_it_began(shared_gateway, mock,
     ("method", "path", "allowed"),
     [
         ("POST", "/v1/mock/images/generations", False),
-        ("POST", "/v1/mock/batches", False),
-        ("POST", "/v1/mock/messages/batches", False),
-        ("GET", "/v1/mock/files", True),
+        ("POST", "/v1/mock/audio/speech", False),
+        ("GET", "/v1/mock/files/file-1", True),
         ("POST", "/v1/mock/moderations", True),
-        ("POST", "/v1/mock/batches/batch_1/cancel", True),
+        ("POST", "/v1/mock/responses/resp_1/cancel", True),
     ],
 )
 def test_what_cannot_be_metered_is_not_open_to_budgeted_keys(shared_gateway, mock, make_key, method, path, allowed):

@@ -1,6 +1,5 @@
 """OpenAI's own SDK, unchanged but for its base URL and key, through the gateway."""
 
-import io
 import json
 
 import openai
@@ -208,31 +207,6 @@ def test_models(client):
     names = [model.id for model in client.models.list()]
     assert "gpt-4o" in names
     assert client.models.retrieve("gpt-4o").id == "gpt-4o"
-
-
-def test_files_and_batches(client):
-    """A file is uploaded, listed, read and deleted; a batch of it runs to its result."""
-    lines = [
-        {
-            "custom_id": f"r{i}",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {"model": "gpt-4o", "messages": user(f"text {i}")},
-        }
-        for i in range(2)
-    ]
-    content = "\n".join(json.dumps(line) for line in lines).encode()
-    stored = client.files.create(file=("calls.jsonl", io.BytesIO(content)), purpose="batch")
-    assert client.files.retrieve(stored.id).bytes == len(content)
-    assert client.files.content(stored.id).content == content
-    assert stored.id in [file.id for file in client.files.list()]
-    batch = client.batches.create(input_file_id=stored.id, endpoint="/v1/chat/completions", completion_window="24h")
-    batch = client.batches.retrieve(batch.id)
-    assert batch.status == "completed"
-    results = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
-    assert {result["custom_id"] for result in results} == {"r0", "r1"}
-    assert batch.id in [one.id for one in client.batches.list()]
-    assert client.files.delete(stored.id).deleted
 
 
 @pytest.mark.parametrize(

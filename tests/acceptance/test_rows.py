@@ -222,9 +222,16 @@ def test_reading_has_no_row(vendors, http):
         assert not find_rows(vendors, http.get(path).headers["x-request-id"])
 
 
+def test_files_of_batches_have_no_row(vendors, http):
+    """What the gateway keeps itself is no call."""
+    reply = http.post("/v1/files", files={"file": ("a.jsonl", b"{}")}, data={"purpose": "batch"})
+    assert reply.status_code == 200
+    assert not find_rows(vendors, reply.headers["x-request-id"])
+
+
 def test_unread_calls_have_a_row(vendors, http):
     """A call that passes unread is recorded, without tokens."""
-    reply = http.post("/v1/files", files={"file": ("a.jsonl", b"{}")}, data={"purpose": "batch"})
+    reply = http.post("/v1/files", files={"file": ("a.txt", b"{}")}, data={"purpose": "user_data"})
     row = row_of(vendors, reply)
     assert (row["status_code"], row["endpoint"], row["provider"], row["input_tokens"]) == (200, "files", "openai", None)
     assert row["cache_status"] == "disabled"

@@ -16,8 +16,10 @@ from tests.acceptance.support import (
     fresh,
     get_row,
     message,
+    query,
     row_of,
     wait_for_row,
+    wait_until,
 )
 
 PATHS = [("/v1/chat/completions", chat), ("/v1/messages", message)]
@@ -147,10 +149,24 @@ def test_an_upload_that_ends_midway(shared_gateway, mock):
             "content-type: multipart/form-data; boundary=b\r\ncontent-length: 100000\r\n"
             "x-request-id: upload-left\r\n\r\n"
         )
-        connection.sendall(head.encode() + b"x" * 20_000)
+        purpose = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nvision\r\n--b\r\n'
+        connection.sendall(head.encode() + purpose + b"x" * 20_000)
         mock.wait_for(lambda stats: stats["in_flight"] == 1)
     mock.wait_for(lambda stats: stats["in_flight"] == 0, seconds=1.5)
     assert wait_for_row(shared_gateway, "upload-left")["status_code"] == 499
+
+
+def test_a_file_of_a_batch_that_ends_midway(shared_gateway):
+    """A client that leaves while it sends a file that is kept leaves nothing behind."""
+    with socket.create_connection(("127.0.0.1", int(shared_gateway.url.rpartition(":")[2]))) as connection:
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {shared_gateway.key}\r\n"
+            "content-type: multipart/form-data; boundary=b\r\ncontent-length: 10000000\r\n\r\n"
+        )
+        form = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        connection.sendall(head.encode() + form + b"x" * 3_000_000)
+        wait_until(lambda: query(shared_gateway, "SELECT position FROM batch_file_pieces"), lambda rows: len(rows) >= 2)
+    wait_until(lambda: query(shared_gateway, "SELECT id FROM batch_files"), lambda rows: rows == [])
 
 
 def test_half_a_request(shared_gateway, mock):

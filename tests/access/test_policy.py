@@ -55,6 +55,8 @@ MODEL_TRAFFIC = [
     ("POST", "/v1/responses", get_traffic_policy("responses")),
     ("GET", "/v1/openai/files", get_traffic_policy("files")),
     ("GET", "/v1/openai/batches", get_traffic_policy("batches")),
+    ("GET", "/v1/messages/batches", get_traffic_policy("batches")),
+    ("GET", "/anthropic/v1/messages/batches/msgbatch_1/results", get_traffic_policy("batches")),
     ("POST", "/v1/openai/audio/speech", get_traffic_policy("audio")),
     ("GET", "/nowhere/at/all", get_traffic_policy("nowhere")),
 ]

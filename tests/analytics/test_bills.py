@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.analytics.bills import MAX_COST, Costs, build_bill, build_unsplit_bill
 from app.wire.money import SMALLEST_USD, Ceiling, Hold, Line
@@ -134,3 +135,33 @@ def test_a_cost_without_classes_is_one_line():
         ("total", 1, Decimal("0.15"))
     ]
     assert bill.total_usd == Decimal("0.15")
+
+
+def find_half_lines(provider, model, usage, *, at=None):
+    lines = find_lines(provider, model, usage, at=at)
+    if lines is None or usage.service_tier != "batch":
+        return lines
+    return tuple(replace(line, amount_usd=line.amount_usd / 2, factor=Decimal("0.5")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "costs"),
+    [
+        ({}, Costs(Decimal("0.075"), Decimal("0.075"))),
+        ({"hold": hold()}, Costs(Decimal("0.075"), Decimal("0.075"))),
+        ({"billed": False}, Costs(NONE, Decimal("0.075"))),
+        (UNHEARD_OF, Costs(None, None)),
+    ],
+)
+def test_what_a_batch_at_a_vendor_saves(changes, costs):
+    """It is what the same answer would have cost at once, less what was paid; a cache's hit saves what would be due."""
+    usage = Usage(input_tokens=10, output_tokens=5, service_tier="batch")
+    found, bill = build_bill(build_row(usage=usage, **changes), find_half_lines)
+    assert found == costs
+    assert bill is None or bill.total_usd == costs.estimated_cost
+
+
+def test_a_batch_that_costs_as_much_saves_nothing():
+    """Zero, for that much is known."""
+    usage = Usage(input_tokens=10, output_tokens=5, service_tier="batch")
+    assert build_bill(build_row(usage=usage), find_lines)[0] == Costs(Decimal("0.15"), NONE)

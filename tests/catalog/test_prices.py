@@ -233,3 +233,44 @@ def test_the_mock_provider_has_invented_prices():
         assert cost is not None
         assert 0 < cost < 1
     assert {row.source for row in build_mock_rows()} == {"mock"}
+
+
+HALVED = Usage(input_tokens=3, output_tokens=2, web_searches=1, service_tier="batch")
+
+
+def build_batch_book(provider, *more):
+    classes = {"input_tokens": "1", "output_tokens": "10", "web_searches": "100"}
+    return PriceBook.build([price(name, usd, provider=provider) for name, usd in classes.items()] + list(more))
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_batch_of_a_vendor_costs_half_where_no_price_says_otherwise(provider):
+    """The tokens do, by a factor that the lines show; what is no token costs what it costs."""
+    lines = build_batch_book(provider).find_lines(provider, "m", HALVED, factor=Decimal("0.8"))
+    assert lines is not None
+    assert {line.token_class: (line.usd_per_unit, line.factor, line.amount_usd) for line in lines} == {
+        "input_tokens": (Decimal(1), Decimal("0.4"), Decimal("1.2")),
+        "output_tokens": (Decimal(10), Decimal("0.4"), Decimal(8)),
+        "web_searches": (Decimal(100), Decimal("0.8"), Decimal(80)),
+    }
+
+
+def test_a_price_of_the_tier_comes_before_the_half():
+    """Where the table has prices of batches they hold as they are, for every class."""
+    book = build_batch_book("openai", price("input_tokens@batch", "0.9", provider="openai"))
+    assert book.find_cost("openai", "m", HALVED) == Decimal("2.7") + 20 + 100
+    assert book.find_share("openai", "m", HALVED) == 1
+
+
+def test_nobody_elses_batches_cost_half():
+    """A server that only says that it is a batch takes its price."""
+    assert build_batch_book("acme").find_cost("acme", "m", HALVED) == 123
+    assert PriceBook.build([]).find_share("openai", "m", HALVED) == 1
+
+
+def test_a_factor_has_as_many_decimals_as_the_ledger_keeps():
+    """Else the lines that are stored would not come to their own amounts."""
+    lines = build_batch_book("openai").find_lines("openai", "m", HALVED, factor=Decimal("0.333333"))
+    assert lines is not None
+    assert lines[0].factor == Decimal("0.166666")
+    assert all(line.amount_usd == line.quantity * line.usd_per_unit * line.factor for line in lines)

@@ -73,6 +73,23 @@ def test_any_path_has_a_route(path):
 
 
 @pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/messages/batches", "batches"),
+        ("/v1/anthropic/messages/batches/b1/results", "batches"),
+        ("/v1/messages", "messages"),
+        ("/v1/messages/batchesx", "messages"),
+        ("/v1/messages/count_tokens", "count_tokens"),
+        ("/v1/batches/b1", "batches"),
+        ("/v1/files", "files"),
+    ],
+)
+def test_kinds(path, kind):
+    """Batches of either vendor are one kind of traffic to the policies of keys."""
+    assert find_route(path, {"anthropic"}).kind == kind
+
+
+@pytest.mark.parametrize(
     ("path", "version", "dialect"),
     [
         ("/v1/models", b"2023-06-01", ANTHRO),

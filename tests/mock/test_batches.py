@@ -112,3 +112,75 @@ async def test_a_message_batch_under_way_can_only_be_cancelled(claude):
         await batches.create(requests=same)
     with pytest.raises(anthropic.NotFoundError):
         await batches.retrieve("msgbatch_none")
+
+
+async def test_requests_of_a_file_that_go_wrong(openai):
+    """Directives have single requests expire, fail or be left out of the results."""
+    batch = await submit(openai, lines("fine", "[[mock batch=expire]]", "[[mock batch=omit]]", "[[mock batch=fail]]"))
+    batch = await openai.batches.retrieve(batch.id)
+    assert batch.status == "expired"
+    failed = [json.loads(line) for line in (await openai.files.content(batch.error_file_id)).text.splitlines()]
+    assert [row["custom_id"] for row in failed] == ["r1", "r3"]
+    assert failed[0]["error"]["code"] == "batch_expired"
+    assert failed[1]["response"]["status_code"] == 500
+    assert len((await openai.files.content(batch.output_file_id)).text.splitlines()) == 1
+
+
+async def test_a_cancelled_batch_keeps_what_was_done(openai, http):
+    """Each request takes its own time; stopping takes as long as a test wants."""
+    await http.post("/mock/batches", json={"delay_ms": 60_000, "cancel_ms": 50})
+    batch = await submit(openai, lines("quick", "slow [[mock delay_ms=60000]]"))
+    assert (await openai.batches.cancel(batch.id)).status == "cancelling"
+    assert (await openai.batches.retrieve(batch.id)).status == "cancelling"
+    while (batch := await openai.batches.retrieve(batch.id)).status != "cancelled":
+        pass
+    assert json.loads((await openai.files.content(batch.output_file_id)).text)["custom_id"] == "r0"
+    row = json.loads((await openai.files.content(batch.error_file_id)).text)
+    assert (row["custom_id"], row["error"]["code"]) == ("r1", "batch_cancelled")
+
+
+async def test_requests_of_a_message_batch_that_go_wrong(claude):
+    """Directives have single requests expire, fail or be left out of the results."""
+    texts = {"a": "fine", "b": "[[mock batch=expire]]", "c": "[[mock batch=omit]]", "d": "[[mock batch=fail]]"}
+    requests = [
+        {
+            "custom_id": name,
+            "params": {"model": "echo", "max_tokens": 9, "messages": [{"role": "user", "content": text}]},
+        }
+        for name, text in texts.items()
+    ]
+    batch = await claude.messages.batches.create(requests=requests)
+    assert (await claude.messages.batches.retrieve(batch.id)).processing_status == "ended"
+    results = {row.custom_id: row.result.type async for row in await claude.messages.batches.results(batch.id)}
+    assert results == {"a": "succeeded", "b": "expired", "d": "errored"}
+
+
+@pytest.mark.parametrize("how", ["directive", "control"])
+async def test_a_batch_that_is_lost(openai, http, how):
+    """It is created, and asking after it is a 404."""
+    batch = await submit(openai, lines("[[mock batch=lose]]" if how == "directive" else "fine"))
+    if how == "control":
+        assert (await http.post("/mock/batches/lose")).json() == {"lost": 1}
+    with pytest.raises(sdk.NotFoundError):
+        await openai.batches.retrieve(batch.id)
+
+
+async def test_operations_that_fail_by_turns(openai, http):
+    """A fault comes as often as it says, with its header, and before or after what was asked is done."""
+    faults = [
+        {"operation": "look", "status": 429, "retry_after": "7", "every": 2, "times": 1},
+        {"operation": "create", "status": 500, "times": 1, "done": True},
+    ]
+    assert (await http.post("/mock/batches", json={"faults": faults})).json() == {"faults": 2}
+    with pytest.raises(sdk.InternalServerError):
+        await submit(openai, lines("one"))
+    [batch] = [one async for one in openai.batches.list()]
+    await openai.batches.retrieve(batch.id)
+    with pytest.raises(sdk.RateLimitError) as refused:
+        await openai.batches.retrieve(batch.id)
+    assert refused.value.response.headers["retry-after"] == "7"
+    for _ in range(2):
+        await openai.batches.retrieve(batch.id)
+    assert (await http.post("/mock/batches", json={"faults": [{"operation": "dance"}]})).status_code == 400
+    await http.post("/mock/reset")
+    await submit(openai, lines("one"))

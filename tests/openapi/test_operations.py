@@ -52,7 +52,7 @@ def test_every_operation_is_answered_as_declared(shared_gateway: Gateway, path: 
         row.media_type if response.status_code == 200 else "application/json"
     )
     assert response.headers["x-request-id"] == response.headers["request-id"]
-    if path not in {"/v1/models", "/v1/models/{model}"}:  # the gateway's own answers
+    if path not in {"/v1/models", "/v1/models/{model}"} and not row.ours:  # the gateway's own answers
         assert response.headers["x-relay-provider"] == "mock"
     if row.request is not None and row.id != "createBatch":
         assert response.status_code == 200

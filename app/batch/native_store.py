@@ -1,0 +1,276 @@
+"""The vendors' batches behind ours: planned out of waiting requests, claimed, kept, brought forward and ended.
+
+Rows of batches are locked before their requests, and those before rows of vendors' batches. Every change of a vendor's
+batch is made under the attempt that was claimed.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString, cast
+from uuid import UUID
+
+from msgspec import structs
+
+from app.batch.native_types import Advance, Bounds, Group, NativeBatch, NativeEnd, NativeState, NotOursError
+from app.batch.waking import NOTIFY
+from app.batch.work_store import BEGIN_BATCHES
+from app.db.connection import Connection
+
+# What is too near to its end, or may not go into a vendor's batch any more, is called directly.
+TAKE_OUT_LATE = """
+UPDATE batch_requests AS r SET state = 'queued' FROM batches AS b
+WHERE r.state = 'pooled' AND b.id = r.batch_id AND b.state IN ('queued', 'processing')
+AND (NOT %(native)s OR b.native = 'never' OR b.expires_at <= now() + make_interval(secs => %(reserve)s))
+"""
+FIND_WHOLE = """
+SELECT b.id FROM batches AS b
+WHERE b.state IN ('queued', 'processing') AND b.shape <> 'call'
+AND b.id IN (SELECT r.batch_id FROM batch_requests AS r WHERE r.state = 'pooled')
+ORDER BY b.priority DESC, b.created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+"""
+FIND_GROUP = """
+SELECT provider, model, path FROM batch_requests
+WHERE batch_id = %s AND state = 'pooled' ORDER BY position LIMIT 1
+"""
+FIND_CALLS = """
+SELECT r.provider, r.model, r.path FROM batch_requests AS r JOIN batches AS b ON b.id = r.batch_id
+WHERE r.state = 'pooled' AND b.shape = 'call' AND b.state IN ('queued', 'processing')
+GROUP BY r.provider, r.model, r.path
+HAVING count(*) >= %(enough)s OR min(r.not_before) <= now() - make_interval(secs => %(seconds)s)
+LIMIT 1
+"""
+LOCK_CALLS = """
+SELECT b.id FROM batches AS b JOIN batch_requests AS r ON r.batch_id = b.id
+WHERE r.state = 'pooled' AND b.shape = 'call' AND b.state IN ('queued', 'processing')
+AND r.provider = %(provider)s AND r.model = %(model)s AND r.path = %(path)s
+ORDER BY b.created_at LIMIT %(limit)s FOR NO KEY UPDATE OF b SKIP LOCKED
+"""
+TAKE = """
+WITH picked AS (
+    SELECT r.batch_id, r.position, row_number() OVER w AS place, sum(r.size + %(overhead)s) OVER w AS bytes
+    FROM batch_requests AS r
+    WHERE r.batch_id = ANY (%(ids)s::uuid[]) AND r.state = 'pooled'
+    AND r.provider = %(provider)s AND r.model = %(model)s AND r.path = %(path)s
+    WINDOW w AS (ORDER BY r.batch_id, r.position))
+UPDATE batch_requests AS r SET state = 'native', native_id = %(id)s, sent = false FROM picked AS p
+WHERE p.place <= %(max_requests)s AND (p.place = 1 OR p.bytes <= %(max_bytes)s)
+AND r.batch_id = p.batch_id AND r.position = p.position AND r.state = 'pooled'
+"""
+TAKE_OUT = """
+UPDATE batch_requests SET state = 'queued'
+WHERE batch_id = ANY (%(ids)s::uuid[]) AND state = 'pooled'
+AND provider = %(provider)s AND model = %(model)s AND path = %(path)s
+"""
+INSERT = """
+INSERT INTO native_batches (id, protocol, provider, model, path, requests, give_up_at)
+SELECT %(id)s, %(protocol)s, %(provider)s, %(model)s, %(path)s, %(requests)s,
+       min(b.expires_at) - make_interval(secs => %(reserve)s)
+FROM batches AS b WHERE b.id = ANY (%(ids)s::uuid[])
+"""
+CLAIM = """
+UPDATE native_batches AS n
+SET attempt = n.attempt + 1, worker_id = %(worker_id)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM (SELECT id FROM native_batches
+      WHERE finished_at IS NULL AND look_at <= now() AND (lease_until IS NULL OR lease_until < now())
+      AND (cancel_asked OR NOT %(urgent)s)
+      ORDER BY cancel_asked DESC, look_at LIMIT %(count)s FOR UPDATE SKIP LOCKED) AS due
+WHERE n.id = due.id
+RETURNING n.id, n.protocol, n.provider, n.model, n.path, n.state, n.requests, n.key_place, n.remote_id,
+          n.remote_files, n.tries, n.attempt, n.cancel_asked, n.give_up_at <= now(),
+          coalesce(extract(epoch FROM now() - n.sent_at), 0)::float8, extract(epoch FROM now())::float8
+"""
+RENEW = """
+UPDATE native_batches SET lease_until = now() + make_interval(secs => %(seconds)s)
+WHERE worker_id = %(worker_id)s AND finished_at IS NULL AND lease_until IS NOT NULL
+RETURNING id, attempt, cancel_asked
+"""
+# Whoever asks for an end while we work on it must not wait for the next look.
+RELEASE = """
+UPDATE native_batches
+SET worker_id = NULL, lease_until = NULL, tries = %(tries)s, look_at = CASE
+    WHEN cancel_asked AND NOT %(asked)s THEN now()
+    ELSE least(now() + make_interval(secs => %(wait)s), greatest(give_up_at, now() + interval '1 second')) END
+WHERE id = %(id)s AND attempt = %(attempt)s AND finished_at IS NULL
+"""
+ADVANCE = """
+UPDATE native_batches
+SET state = %(state)s, remote_id = coalesce(%(remote_id)s, remote_id), requests = coalesce(%(requests)s, requests),
+    key_place = coalesce(%(key_place)s, key_place), remote_files = remote_files || %(files)s::jsonb,
+    sent_at = CASE WHEN %(stamp)s THEN clock_timestamp() ELSE sent_at END,
+    tries = CASE WHEN %(remote_id)s::text IS NULL THEN tries ELSE 0 END
+WHERE id = %(id)s AND attempt = %(attempt)s AND finished_at IS NULL RETURNING id
+"""
+END = """
+UPDATE native_batches
+SET state = %(state)s, error = %(error)s, finished_at = now(), worker_id = NULL, lease_until = NULL
+WHERE id = %(id)s AND attempt = %(attempt)s AND finished_at IS NULL RETURNING id
+"""
+IS_OURS = "SELECT EXISTS (SELECT FROM native_batches WHERE id = %s AND attempt = %s AND finished_at IS NULL)"
+LIST_REFUSING = """
+SELECT DISTINCT provider FROM native_batches
+WHERE state = 'refused' AND finished_at > now() - make_interval(secs => %s)
+"""
+FIND_REMOTE = "SELECT remote_id FROM native_batches WHERE id = %s"
+LIST_KNOWN = "SELECT remote_id FROM native_batches WHERE remote_id = ANY (%s) AND id <> %s"
+FORGET = "DELETE FROM native_batches WHERE finished_at < now() - make_interval(days => %s)"
+OVERHEAD_BYTES = 256
+"""What stands around a request in a vendor's batch, at most about."""
+
+_Line = tuple[
+    UUID, str, str, str, str, NativeState, int, int, str | None, dict[str, Any], int, int, bool, bool, float, float
+]
+
+
+class Planning:
+    """What decides which waiting requests go where: `find_bounds` returns None where they are to be called directly."""
+
+    def __init__(
+        self, find_bounds: Callable[[Group], Bounds | None], *, enough: int, pool_seconds: float, reserve_seconds: float
+    ) -> None:
+        self.find_bounds = find_bounds
+        self.enough = enough
+        self.pool_seconds = pool_seconds
+        self.reserve_seconds = reserve_seconds
+
+
+async def take_out_late(connection: Connection, reserve_seconds: float, *, native: bool) -> None:
+    """Have requests called directly whose end is near, all of them where nothing is `native` any more."""
+    await connection.execute(TAKE_OUT_LATE, {"reserve": reserve_seconds, "native": native})
+
+
+async def plan(connection: Connection, planning: Planning, native_id: UUID) -> bool:
+    """Make one batch of waiting requests, or have them called directly; False when none wait any more."""
+    async with connection.transaction():
+        found = await _find_whole(connection) or await _find_calls(connection, planning)
+        if found is None:
+            return False
+        group, ids = found
+        values: dict[str, Any] = {"provider": group.provider, "model": group.model, "path": group.path, "ids": ids}
+        bounds = planning.find_bounds(group)
+        if bounds is None:
+            taken = (await connection.execute(TAKE_OUT, values)).rowcount
+            await connection.execute(NOTIFY)
+            return taken > 0
+        values |= {"id": native_id, "protocol": bounds.protocol, "overhead": OVERHEAD_BYTES}
+        values |= {"max_requests": bounds.max_requests, "max_bytes": bounds.max_bytes}
+        taken = (await connection.execute(TAKE, values)).rowcount
+        if taken:
+            await connection.execute(INSERT, values | {"requests": taken, "reserve": planning.reserve_seconds})
+            await connection.execute(BEGIN_BATCHES, (ids,))
+    return taken > 0
+
+
+async def _find_whole(connection: Connection) -> tuple[Group, list[UUID]] | None:
+    line = await (await connection.execute(FIND_WHOLE)).fetchone()
+    if line is None:
+        return None
+    group = await (await connection.execute(FIND_GROUP, (line[0],))).fetchone()
+    return None if group is None else (_read_group(group), [cast(UUID, line[0])])
+
+
+async def _find_calls(connection: Connection, planning: Planning) -> tuple[Group, list[UUID]] | None:
+    values = {"enough": planning.enough, "seconds": planning.pool_seconds}
+    line = await (await connection.execute(FIND_CALLS, values)).fetchone()
+    if line is None:
+        return None
+    group = _read_group(line)
+    wanted = {"provider": group.provider, "model": group.model, "path": group.path, "limit": planning.enough}
+    ids = [cast(UUID, one[0]) for one in await (await connection.execute(LOCK_CALLS, wanted)).fetchall()]
+    return (group, ids) if ids else None
+
+
+def _read_group(line: Sequence[object]) -> Group:
+    provider, model, path = cast(tuple[str, str, str], line)
+    return Group(provider=provider, model=model, path=path)
+
+
+async def claim_natives(
+    connection: Connection, worker_id: UUID, count: int, seconds: float, *, urgent: bool = False
+) -> list[NativeBatch]:
+    """Claim at most `count` of those that something is due to be done about; `urgent`: that somebody cancelled."""
+    values = {"worker_id": worker_id, "count": count, "seconds": seconds, "urgent": urgent}
+    lines = cast(list[_Line], await (await connection.execute(CLAIM, values)).fetchall())
+    return [_read_native(line) for line in lines]
+
+
+def _read_native(line: _Line) -> NativeBatch:
+    native_id, protocol, provider, model, path, state, requests, key_place, remote_id, files, tries, *rest = line
+    attempt, cancel_asked, late, age, now = cast(tuple[int, bool, bool, float, float], tuple(rest))
+    return NativeBatch(
+        id=native_id,
+        protocol=protocol,
+        group=Group(provider=provider, model=model, path=path),
+        state=state,
+        requests=requests,
+        key_place=key_place,
+        remote_id=remote_id,
+        remote_files=files,
+        tries=tries,
+        attempt=attempt,
+        cancel_asked=cancel_asked,
+        late=late,
+        age_seconds=age,
+        now=now,
+    )
+
+
+async def renew_natives(connection: Connection, worker_id: UUID, seconds: float) -> dict[UUID, tuple[int, bool]]:
+    """Keep what this worker has claimed, and return it: the attempt, and whether it is to be stopped."""
+    cursor = await connection.execute(RENEW, {"worker_id": worker_id, "seconds": seconds})
+    lines = cast(list[tuple[UUID, int, bool]], await cursor.fetchall())
+    return {native_id: (attempt, asked) for native_id, attempt, asked in lines}
+
+
+async def release_native(connection: Connection, native: NativeBatch, wait_seconds: float, tries: int) -> None:
+    """Let go of a batch, to be looked at again after a while; `native` says whether its end was known of."""
+    values = {"id": native.id, "attempt": native.attempt, "wait": wait_seconds, "tries": tries}
+    await connection.execute(RELEASE, values | {"asked": native.cancel_asked})
+
+
+async def advance_native(connection: Connection, native: NativeBatch, step: Advance) -> None:
+    """Bring a batch forward. Raises NotOursError."""
+    values = structs.asdict(step) | {"files": json.dumps(step.files)}
+    await _change(connection, ADVANCE, native, values)
+
+
+async def end_native(connection: Connection, native: NativeBatch, state: NativeEnd, error: str | None) -> None:
+    """Bring a batch to its end, which no request is in any more. Raises NotOursError."""
+    await _change(connection, END, native, {"state": state, "error": error})
+
+
+async def check_ours(connection: Connection, native: NativeBatch) -> None:
+    """Raise NotOursError when somebody else has taken the batch over."""
+    line = await (await connection.execute(IS_OURS, (native.id, native.attempt))).fetchone()
+    if line is None or not line[0]:
+        raise NotOursError(str(native.id))
+
+
+async def list_refusing(connection: Connection, seconds: float) -> set[str]:
+    """Return the providers that refused a batch within so many seconds."""
+    return {cast(str, line[0]) for line in await (await connection.execute(LIST_REFUSING, (seconds,))).fetchall()}
+
+
+async def find_remote(connection: Connection, native_id: UUID) -> str | None:
+    """Return which batch of the vendor's counts, as far as one is known."""
+    line = await (await connection.execute(FIND_REMOTE, (native_id,))).fetchone()
+    return cast("str | None", line[0]) if line is not None else None
+
+
+async def list_known(connection: Connection, remote_ids: Sequence[str], native: NativeBatch) -> set[str]:
+    """Return which of the vendor's ids belong to other batches of ours."""
+    lines = await (await connection.execute(LIST_KNOWN, (list(remote_ids), native.id))).fetchall()
+    return {cast(str, line[0]) for line in lines}
+
+
+async def forget_natives(connection: Connection, days: int) -> None:
+    """Delete what is over for so many days."""
+    await connection.execute(FORGET, (days,))
+
+
+async def _change(
+    connection: Connection, statement: LiteralString, native: NativeBatch, values: dict[str, Any]
+) -> None:
+    cursor = await connection.execute(statement, values | {"id": native.id, "attempt": native.attempt})
+    if await cursor.fetchone() is None:
+        raise NotOursError(str(native.id))

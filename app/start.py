@@ -89,16 +89,20 @@ def open_embedded(settings: Settings, say: Say) -> EmbeddedPostgres:
     return EmbeddedPostgres.open(settings.data_dir / "postgres", binaries=settings.postgres_binaries, say=say)
 
 
-def fill(settings: Settings, embedded: EmbeddedPostgres | None) -> Ready:
-    """Put in place what a first start makes, and bring configuration and prices up to date."""
+def fill(settings: Settings, embedded: EmbeddedPostgres | None, *, prices: bool = True) -> Ready:
+    """Put in place what a first start makes, and bring configuration and prices up to date.
+
+    Without `prices` they are taken to be those of this release already: comparing them all takes most of a start.
+    """
     ready = Ready(settings=settings, embedded=embedded)
     engine = open_blocking_engine(get_database_url(settings))
     try:
         with engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("relaycore start"))))
             keyring = get_keyring(connection, settings)
-            replace_prices(connection, build_catalogue_rows(datetime.now(UTC)), CATALOGUE)
-            replace_prices(connection, build_mock_rows(), MOCK)
+            if prices:
+                replace_prices(connection, build_catalogue_rows(datetime.now(UTC)), CATALOGUE)
+                replace_prices(connection, build_mock_rows(), MOCK)
             ready.admin_key = provide_admin_key(connection, settings)
             ready.first_key = provide_first_key(connection, settings)
             vault, auditor = Vault(*keyring.vault_keys), Auditor(keyring.audit_key)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 import uvicorn
@@ -16,6 +17,8 @@ from app.serve import build_server_config
 from app.start import Ready
 
 T = TypeVar("T")
+TLS = httpx.create_ssl_context()
+"""One for all clients of the tests: each would read the whole list of authorities again, for a server without TLS."""
 
 
 class Gateway:
@@ -65,7 +68,7 @@ class Gateway:
     def client(self, **options: Any) -> httpx.Client:
         """Return an HTTP client with the gateway's address and first key."""
         headers = {"authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=TLS, **options)
 
 
 @contextmanager
@@ -84,16 +87,16 @@ def run_gateway(ready: Ready) -> Iterator[Gateway]:
             gateway.loop.close()
 
     thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
     try:
-        _wait_until_started(gateway, thread, failure)
+        with patch.object(gc, "freeze"):  # a gateway has its process to itself: here the next one collects what it left
+            thread.start()
+            _wait_until_started(gateway, thread, failure)
         port = gateway.server.servers[0].sockets[0].getsockname()[1]
         gateway.url = f"http://127.0.0.1:{port}"
         yield gateway
     finally:
         gateway.server.should_exit = True
         thread.join(20)
-        gc.unfreeze()  # a gateway has its process to itself: here the next one is to collect what it left
     if failure:
         raise failure[0]
 

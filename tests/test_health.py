@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.testing import TestClient
 
 from app.health import HEALTH_HANDLERS, Metric, write_metrics
-from tests.gateway_process import Gateway
+from tests.gateway_process import TLS, Gateway
 
 
 class Readiness:
@@ -47,7 +47,7 @@ def test_readiness_follows_the_database(path: str) -> None:
 @pytest.mark.parametrize("path", ["/health", "/readyz", "/metrics"])
 def test_a_gateway_that_serves_is_healthy_for_strangers(shared_gateway: Gateway, path: str) -> None:
     """A started gateway is live and ready, tells so without a key, and names neither version nor address."""
-    response = httpx.get(shared_gateway.url + path, trust_env=False)
+    response = httpx.get(shared_gateway.url + path, trust_env=False, verify=TLS)
     assert response.status_code == 200
     assert "postgres" not in response.text
     assert "version" not in response.text

@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from app.access.keys import find_public_id
+from app.catalog.price_data import build_catalogue_rows, build_mock_rows
 from app.catalog.secrets import SecretUnreadableError
 from app.settings import SettingsError, read_settings
 from app.start import create_key, fill, list_keys, provide_secret_key, read_or_make
@@ -33,6 +35,21 @@ def test_keys_are_made_once(database_url) -> None:
     assert (again.admin_key, again.first_key) == (None, None)
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT octet_length(secret_hash) FROM api_keys").fetchall() == [(32,)]
+
+
+def test_the_prices_are_those_of_the_catalogue(bare_database_url) -> None:
+    """The first start puts in place a price for all that the catalogue and the mock charge for, later ones nothing."""
+    fill(settings_for(bare_database_url), None)
+    expected = {
+        (row.provider, row.model, row.token_class, row.from_input_tokens, row.usd_per_unit, row.source)
+        for row in (*build_catalogue_rows(datetime.now(UTC)), *build_mock_rows())
+    }
+    with psycopg.connect(bare_database_url) as connection:
+        columns = "provider, model, token_class, from_input_tokens, usd_per_unit, source"
+        found = connection.execute(f"SELECT {columns} FROM prices").fetchall()
+        assert (set(found), len(found)) == (expected, len(expected))
+        fill(settings_for(bare_database_url), None)
+        assert connection.execute("SELECT count(*) FROM price_versions").fetchone() == (len(expected),)
 
 
 def test_a_given_admin_key_is_not_stored(database_url) -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from app.batch.waking import defer_waking
 from app.cache.store import upsert_entries
-from app.db.connection import DatabaseAwayError
-from app.worker import run_index, run_once, run_worker
+from app.db.connection import DatabaseAwayError, open_connection
+from app.worker import run_again, run_index, run_jobs, run_once
 from tests.cache.samples import make_entry
 from tests.conftest import prepare
 
@@ -93,7 +94,7 @@ async def wait_for(condition, seconds: float = 30) -> None:
 async def test_the_worker_comes_back(database, database_url, tmp_path):
     """When its connections are cut the worker starts again and does its work."""
     settings = prepare(database_url, tmp_path).settings
-    task = asyncio.create_task(run_worker(settings))
+    task = asyncio.create_task(run_jobs(settings, lambda: None))
     try:
         await wait_for(lambda: fetch(database, WORKERS))
         cut = await fetch(database, f"SELECT pid, pg_terminate_backend(pid) FROM ({WORKERS}) AS workers")
@@ -123,9 +124,43 @@ async def test_the_worker_waits_for_a_database(database_url, tmp_path):
     """Started while the database is away the worker keeps trying, and ends when it is told to."""
     settings = prepare(database_url, tmp_path).settings
     away = type(settings)(database_url="postgresql://postgres@127.0.0.1:1/x", data_dir=tmp_path)
-    task = asyncio.create_task(run_worker(away))
+    task = asyncio.create_task(run_jobs(away, lambda: None))
     await asyncio.sleep(0.5)
     assert not task.done()
     task.cancel()
     await asyncio.wait({task}, timeout=5)
     assert task.done()
+
+
+async def test_a_waking_job_wakes(database, database_url, tmp_path):
+    """The job that a batch is accepted with has its requests looked at, at once."""
+    woken = asyncio.Event()
+    settings = prepare(database_url, tmp_path).settings
+    task = asyncio.create_task(run_jobs(settings, woken.set))
+    async with await open_connection(database_url, connect_timeout=5, application_name="test") as connection:
+        await defer_waking(connection)
+    async with asyncio.timeout(10):
+        await woken.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_work_goes_on_whatever_it_ends_with(monkeypatch):
+    """What fails, and what ends without a failure, is begun again until it is told to stop."""
+    monkeypatch.setattr("app.worker.RESTART_SECONDS", 0.0)
+    ends, done = iter([ValueError("broken"), None, OSError()]), asyncio.Event()
+
+    async def work() -> None:
+        end = next(ends, done)
+        if end is done:
+            done.set()
+            await asyncio.Event().wait()
+        if isinstance(end, Exception):
+            raise end
+
+    task = asyncio.create_task(run_again(work, "The work"))
+    async with asyncio.timeout(5):
+        await done.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
-from litestar.types import HTTPReceiveMessage, HTTPScope, Receive
+from litestar.types import HTTPScope, Receive
 
 from app.access.rights import join_tags
 from app.access.types import Caller
@@ -81,8 +81,8 @@ class Asked:
             await drain(self.exchange.receive)
 
     async def _receive(self) -> Any:
-        message = cast("HTTPReceiveMessage", await self._receive_next())
-        self._body_left = message["type"] == "http.request" and message["more_body"]
+        message = cast(dict[str, Any], await self._receive_next())
+        self._body_left = message["type"] == "http.request" and bool(message.get("more_body"))
         return message
 
     async def reply(self, value: Any) -> None:

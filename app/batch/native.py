@@ -20,6 +20,7 @@ from app.batch.native_store import (
     Planning,
     claim_natives,
     forget_natives,
+    has_work,
     list_refusing,
     plan,
     release_native,
@@ -99,8 +100,9 @@ class NativeWorker:
 
     async def _look_for_work(self) -> None:
         while True:
-            await self._plan()
-            await self._claim()
+            if await self._try(self._claims, has_work):
+                await self._plan()
+                await self._claim()
             self._wake.clear()
             try:
                 async with asyncio.timeout(LOOK_SECONDS):

@@ -16,6 +16,10 @@ from app.batch.waking import NOTIFY
 from app.batch.work_store import BEGIN_BATCHES
 from app.db.connection import Connection
 
+HAS_WORK = """
+SELECT EXISTS (SELECT FROM batch_requests WHERE state = 'pooled')
+    OR EXISTS (SELECT FROM native_batches WHERE finished_at IS NULL)
+"""
 # What is too near to its end, or may not go into a vendor's batch any more, is called directly.
 TAKE_OUT_LATE = """
 UPDATE batch_requests AS r SET state = 'queued' FROM batches AS b
@@ -132,6 +136,12 @@ class Planning:
         self.enough = enough
         self.pool_seconds = pool_seconds
         self.reserve_seconds = reserve_seconds
+
+
+async def has_work(connection: Connection) -> bool:
+    """Return whether anything waits for a vendor's batch, or is in one."""
+    line = await (await connection.execute(HAS_WORK)).fetchone()
+    return line is not None and bool(line[0])
 
 
 async def take_out_late(connection: Connection, reserve_seconds: float, *, native: bool) -> None:

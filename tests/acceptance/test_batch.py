@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway_process import Gateway
+from tests.gateway_process import TLS, Gateway
 
+HTTP = httpx.Client(verify=TLS, trust_env=False, timeout=30)
 OVER = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -20,7 +21,7 @@ def bear(key: str) -> dict[str, str]:
 def submit(gateway: Gateway, requests: list[Any], key: str = "", **changes: Any) -> httpx.Response:
     """Hand in a batch."""
     body = {"provider": "mock", "model": "echo", "requests": requests, **changes}
-    return httpx.post(f"{gateway.url}/v1/batch", json=body, headers=bear(key or gateway.key), timeout=30)
+    return HTTP.post(f"{gateway.url}/v1/batch", json=body, headers=bear(key or gateway.key))
 
 
 def ask(text: str, name: str, **parameters: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def ask(text: str, name: str, **parameters: Any) -> dict[str, Any]:
 
 def look(gateway: Gateway, batch_id: str, key: str = "") -> httpx.Response:
     """Return what is said of a batch."""
-    return httpx.get(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(key or gateway.key), timeout=30)
+    return HTTP.get(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(key or gateway.key))
 
 
 def wait(gateway: Gateway, batch_id: str, seconds: float = 30, key: str = "") -> dict[str, Any]:
@@ -104,7 +105,7 @@ def test_the_record_has_each_request_once(gateway: Gateway) -> None:
     """Each request is a line of `requests` with its tokens and cost; the batch itself is none."""
     headers = {**bear(gateway.key), "x-relay-tags": "nightly"}
     body = {"provider": "mock", "model": "echo", "requests": [ask(f"row {n}", f"r{n}") for n in range(5)]}
-    accepted = httpx.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
+    accepted = HTTP.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
     view = wait(gateway, accepted.json()["batch_id"])
     with gateway.client() as client:
         rows = client.get("/v1/analytics/requests").json()["requests"]
@@ -120,7 +121,7 @@ def test_identical_requests_are_answered_once(gateway: Gateway) -> None:
     assert view["request_counts"]["completed"] == 30
     paid = [one for one in view["result"] if one["cost_usd"]]
     assert len(paid) == 1
-    stats = httpx.get(f"{gateway.mock_url}/mock/stats").json()
+    stats = HTTP.get(f"{gateway.mock_url}/mock/stats").json()
     assert stats["paths"]["/v1/chat/completions"] == 1
     again = work_off(gateway, [ask("the same", "x")])
     assert again["result"][0]["cost_usd"] == 0
@@ -134,10 +135,10 @@ def test_everybody_sees_their_own(shared_gateway: Gateway) -> None:
     wait(shared_gateway, batch_id)
     url = f"{shared_gateway.url}/v1/batch/{batch_id}"
     for method, address in (("GET", url), ("DELETE", url), ("GET", f"{url}/results")):
-        refused = httpx.request(method, address, headers=bear(stranger))
+        refused = HTTP.request(method, address, headers=bear(stranger))
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "batch_not_found")
         assert "canary" not in refused.text
-    listed = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(stranger)).json()
+    listed = HTTP.get(f"{shared_gateway.url}/v1/batch", headers=bear(stranger)).json()
     assert listed == {"batches": [], "total": 0, "next": None}
     assert look(shared_gateway, batch_id, shared_gateway.admin_key).status_code == 200
 
@@ -146,7 +147,7 @@ def test_everybody_sees_their_own(shared_gateway: Gateway) -> None:
 def test_what_is_no_batch_is_a_404(shared_gateway: Gateway, batch_id: str) -> None:
     """An id that cannot be is the id of nothing."""
     for method in ("GET", "DELETE"):
-        refused = httpx.request(method, f"{shared_gateway.url}/v1/batch/{batch_id}", headers=bear(shared_gateway.key))
+        refused = HTTP.request(method, f"{shared_gateway.url}/v1/batch/{batch_id}", headers=bear(shared_gateway.key))
         assert refused.status_code == 404
         assert refused.json()["error"]["message"]
 
@@ -176,14 +177,14 @@ BAD = [
 @pytest.mark.parametrize(("change", "param"), BAD, ids=[json.dumps(change)[:60] for change, _ in BAD])
 def test_bad_input_is_a_400_that_names_the_field(shared_gateway: Gateway, change: Any, param: str | None) -> None:
     """What does not fit is refused with its name, and nothing of the batch is kept."""
-    before = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
+    before = HTTP.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
     body = {"provider": "mock", "model": "echo", "requests": [ask("a", "a")], **change}
-    refused = httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
+    refused = HTTP.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
     assert refused.status_code == 400, refused.text
     error = refused.json()["error"]
     assert error["type"] == "invalid_request_error"
     assert param is None or param in (error["param"] or "")
-    after = httpx.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
+    after = HTTP.get(f"{shared_gateway.url}/v1/batch", headers=bear(shared_gateway.key)).json()["total"]
     assert after == before
 
 
@@ -193,19 +194,19 @@ def test_bad_input_is_a_400_that_names_the_field(shared_gateway: Gateway, change
 def test_what_is_no_json_is_a_400(shared_gateway: Gateway, data: bytes) -> None:
     """Bytes that are no batch are refused."""
     headers = {**bear(shared_gateway.key), "content-type": "application/json"}
-    assert httpx.post(f"{shared_gateway.url}/v1/batch", content=data, headers=headers).status_code == 400
+    assert HTTP.post(f"{shared_gateway.url}/v1/batch", content=data, headers=headers).status_code == 400
 
 
 def test_the_order_of_fields_does_not_matter(shared_gateway: Gateway) -> None:
     """The provider may stand behind the requests."""
     body = {"requests": [ask("late", "a")], "options": {}, "model": "echo", "provider": "mock"}
-    accepted = httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
+    accepted = HTTP.post(f"{shared_gateway.url}/v1/batch", json=body, headers=bear(shared_gateway.key))
     assert wait(shared_gateway, accepted.json()["batch_id"])["request_counts"]["completed"] == 1
 
 
 def test_keys_are_asked_for(shared_gateway: Gateway) -> None:
     """Without a key there is nothing to see, and a key without the right may not."""
-    assert httpx.post(f"{shared_gateway.url}/v1/batch", json={}).status_code == 401
+    assert HTTP.post(f"{shared_gateway.url}/v1/batch", json={}).status_code == 401
     _, reports = make_key(shared_gateway, scopes=["analytics"])
     assert submit(shared_gateway, [ask("a", "a")], reports).status_code == 403
     _, batches = make_key(shared_gateway, scopes=["batch"])
@@ -214,7 +215,7 @@ def test_keys_are_asked_for(shared_gateway: Gateway) -> None:
     assert submit(shared_gateway, [ask("a", "a")], other).status_code == 403
     own = {**bear(shared_gateway.key), "x-relay-upstream-key": "sk-mine"}
     body = {"provider": "mock", "model": "echo", "requests": [ask("a", "a")]}
-    assert httpx.post(f"{shared_gateway.url}/v1/batch", json=body, headers=own).status_code == 400
+    assert HTTP.post(f"{shared_gateway.url}/v1/batch", json=body, headers=own).status_code == 400
 
 
 def test_a_budget_must_have_enough_for_all(gateway: Gateway) -> None:
@@ -248,27 +249,27 @@ def test_cancelling_stops_what_runs(gateway: Gateway) -> None:
     """Within two seconds nothing runs any more: calls under way are broken off at the provider."""
     accepted = submit(gateway, [ask(f"[[mock delay_ms=20000]] {n}", f"r{n}") for n in range(10)])
     batch_id = accepted.json()["batch_id"]
-    while httpx.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] < 3:
+    while HTTP.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] < 3:
         time.sleep(0.05)
     began = time.monotonic()
-    stopped = httpx.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key))
+    stopped = HTTP.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key))
     assert stopped.status_code == 200
     assert stopped.json()["status"] in {"cancelling", "cancelled"}
     while look(gateway, batch_id).json()["status"] != "cancelled":
         assert time.monotonic() - began < 2.5
         time.sleep(0.05)
-    assert httpx.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] <= 1  # the question itself
+    assert HTTP.get(f"{gateway.mock_url}/mock/stats").json()["in_flight"] <= 1  # the question itself
     view = look(gateway, batch_id).json()
     assert view["request_counts"] == {"total": 10, "completed": 0, "failed": 0, "cancelled": 10, "pending": 0}
     assert {one["error"]["code"] for one in view["result"]} == {"batch_cancelled"}
-    assert httpx.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key)).status_code == 200
+    assert HTTP.delete(f"{gateway.url}/v1/batch/{batch_id}", headers=bear(gateway.key)).status_code == 200
 
 
 def test_a_batch_that_is_over_cannot_be_cancelled(shared_gateway: Gateway) -> None:
     """What is done stays."""
     view = work_off(shared_gateway, [ask("done", "a")])
     url = f"{shared_gateway.url}/v1/batch/{view['batch_id']}"
-    refused = httpx.delete(url, headers=bear(shared_gateway.key))
+    refused = HTTP.delete(url, headers=bear(shared_gateway.key))
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "batch_over")
 
 
@@ -285,7 +286,7 @@ def test_results_as_lines(shared_gateway: Gateway) -> None:
     """Results can be read as lines, from any of them on."""
     view = work_off(shared_gateway, [ask(f"line {n}", f"r{n}") for n in range(12)])
     url = f"{shared_gateway.url}/v1/batch/{view['batch_id']}/results"
-    answer = httpx.get(url, params={"after": 5}, headers=bear(shared_gateway.key))
+    answer = HTTP.get(url, params={"after": 5}, headers=bear(shared_gateway.key))
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     assert [json.loads(line)["id"] for line in answer.text.splitlines()] == [f"r{n}" for n in range(5, 12)]
 
@@ -296,7 +297,7 @@ def test_batches_are_listed_newest_first(gateway: Gateway) -> None:
     found, cursor = [], None
     while True:
         parameters = {"limit": 2, **({"cursor": cursor} if cursor else {})}
-        page = httpx.get(f"{gateway.url}/v1/batch", params=parameters, headers=bear(gateway.key)).json()
+        page = HTTP.get(f"{gateway.url}/v1/batch", params=parameters, headers=bear(gateway.key)).json()
         assert page["total"] == 5
         found += [one["batch_id"] for one in page["batches"]]
         cursor = page["next"]
@@ -328,17 +329,17 @@ def test_an_idempotency_key_stands_for_one_batch(shared_gateway: Gateway) -> Non
     headers = {**bear(shared_gateway.key), "idempotency-key": f"k{time.monotonic_ns()}"}
     body = {"provider": "mock", "model": "echo", "requests": [ask("once", "a")]}
     url = f"{shared_gateway.url}/v1/batch"
-    refused = httpx.post(url, json={**body, "requests": [ask("a", "a"), ask("b", "a")]}, headers=headers)
+    refused = HTTP.post(url, json={**body, "requests": [ask("a", "a"), ask("b", "a")]}, headers=headers)
     assert refused.status_code == 400
-    first, again = (httpx.post(url, json=body, headers=headers) for _ in range(2))
+    first, again = (HTTP.post(url, json=body, headers=headers) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json()["batch_id"] == again.json()["batch_id"]
-    other = httpx.post(url, json={**body, "model": "lorem"}, headers=headers)
+    other = HTTP.post(url, json={**body, "model": "lorem"}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
     _, stranger = make_key(shared_gateway)
-    theirs = httpx.post(url, json=body, headers={**headers, **bear(stranger)})
+    theirs = HTTP.post(url, json=body, headers={**headers, **bear(stranger)})
     assert theirs.json()["batch_id"] != first.json()["batch_id"]
-    broken = httpx.post(url, json=body, headers={**headers, "idempotency-key": "x" * 300})
+    broken = HTTP.post(url, json=body, headers={**headers, "idempotency-key": "x" * 300})
     assert broken.status_code == 400
 
 
@@ -346,7 +347,7 @@ def test_what_is_asked_of_the_gateway_holds_for_each_request(gateway: Gateway) -
     """The headers of a batch are those of its calls: one that goes round the cache makes each of its calls."""
     body = {"provider": "mock", "model": "echo", "requests": [ask("same", f"r{n}") for n in range(4)]}
     headers = {**bear(gateway.key), "x-aihub-cache": "bypass"}
-    accepted = httpx.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
+    accepted = HTTP.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
     view = wait(gateway, accepted.json()["batch_id"])
     assert all(one["cost_usd"] > 0 for one in view["result"])
 
@@ -355,14 +356,14 @@ def test_a_call_can_wait(shared_gateway: Gateway) -> None:
     """`Prefer: respond-async` is answered at once with where the answer will be."""
     headers = {**bear(shared_gateway.key), "prefer": "respond-async", "x-relay-deadline": "10m"}
     body = {"model": "mock/echo", "messages": [{"role": "user", "content": "no hurry"}], "stream": True}
-    accepted = httpx.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
+    accepted = HTTP.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
     assert accepted.status_code == 202
     assert accepted.headers["preference-applied"] == "respond-async"
     assert accepted.json()["status_url"] == accepted.headers["location"]
     wait(shared_gateway, accepted.json()["batch_id"])
-    found = httpx.get(accepted.headers["location"], headers=bear(shared_gateway.key)).json()
+    found = HTTP.get(accepted.headers["location"], headers=bear(shared_gateway.key)).json()
     assert found["result"][0]["result"]["choices"][0]["message"]["content"] == "no hurry"
-    refused = httpx.post(
+    refused = HTTP.post(
         f"{shared_gateway.url}/v1/chat/completions", json=body, headers={**headers, "x-relay-deadline": "soon"}
     )
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "x-relay-deadline")
@@ -372,5 +373,5 @@ def test_without_the_preference_a_call_is_answered_at_once(shared_gateway: Gatew
     """A deadline alone is no reason to keep a client waiting."""
     headers = {**bear(shared_gateway.key), "x-relay-deadline": "6h"}
     body = {"model": "mock/echo", "messages": [{"role": "user", "content": "now"}]}
-    answered = httpx.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
+    answered = HTTP.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
     assert answered.json()["choices"][0]["message"]["content"] == "now"

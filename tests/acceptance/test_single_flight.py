@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.acceptance.support import chat, data_of, fresh, make_key, message, query, wait_until
+from tests.gateway_process import TLS
 
 pytestmark = pytest.mark.anyio
 MANY = 30
@@ -18,7 +19,7 @@ async def http(shared_gateway):
     limits = httpx.Limits(max_connections=100)
     headers = {"authorization": f"Bearer {shared_gateway.key}"}
     async with httpx.AsyncClient(
-        base_url=shared_gateway.url, headers=headers, timeout=20, limits=limits, trust_env=False
+        base_url=shared_gateway.url, headers=headers, timeout=20, limits=limits, trust_env=False, verify=TLS
     ) as client:
         yield client
 

@@ -62,8 +62,13 @@ def insert_calls(url: str, number: int) -> None:
     """Put calls on record that differ in everything, at any instant of three days."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT setseed(0.4)")
-        connection.execute(INSERT, {"start": START, "number": number})
+        add_calls(connection, number)
     sum_hours(url)
+
+
+def add_calls(connection: psycopg.Connection, number: int) -> None:
+    """Put such calls on record, and leave the sums by the hour as they are."""
+    connection.execute(INSERT, {"start": START, "number": number})
 
 
 def sum_hours(url: str) -> None:

@@ -17,6 +17,7 @@ from app.batch.native_request_store import settle_rest
 from app.batch.native_store import advance_native, claim_natives, end_native
 from app.batch.native_types import Advance, NotOursError
 from app.batch.types import Item, NewBatch, Shape
+from app.gateway.options import Options
 from app.providers.batches import BATCH_PROTOCOLS
 from app.wire.ids import make_uuid7
 from tests.conftest import prepare
@@ -73,10 +74,10 @@ def submit(gateway: Gateway, requests: list[dict[str, Any]], **changes: Any) -> 
         return accepted.json()["batch_id"]
 
 
-def hand_in(gateway: Gateway, path: str, bodies: list[dict[str, Any]], shape: Shape = "openai") -> str:
+def hand_in(gateway: Gateway, path: str, bodies: list[dict[str, Any]], shape: Shape = "openai", **changes: Any) -> str:
     """Hand in a batch of calls to any path, without the HTTP API of any shape."""
     desk, caller = gateway.app.state.desk, gateway.parts.directory.find(gateway.key)
-    new = NewBatch(id=make_uuid7(), shape=shape, user_id=caller.user_id, api_key_id=caller.key_id)
+    new = NewBatch(id=make_uuid7(), shape=shape, user_id=caller.user_id, api_key_id=caller.key_id, **changes)
 
     async def take() -> None:
         intake = desk.open_intake(new, caller, strict=True)
@@ -192,6 +193,20 @@ def test_duplicates_are_sent_once(gateway: Gateway) -> None:
     assert list_texts(view)[1::2] == ["the same"] * 5
     assert list_natives(gateway) == [("done", 6)]
     assert count_calls(gateway, "/v1/chat/completions") == 0
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("bypass", 4), ("refresh", 4), ("use", 1)])
+def test_what_its_sender_asked_of_the_cache_holds(gateway: Gateway, mode: str, sent: int) -> None:
+    """Who wants answers of their own gets them, each from the vendor; and what is to be kept is kept."""
+    gateway.configure(cache={"enabled": True})
+    body = {"model": OPENAI, "messages": [{"role": "user", "content": f"with {mode}"}]}
+    batch_id = hand_in(gateway, "/v1/chat/completions", [body] * 4, options=Options(cache=mode))
+    view = wait(gateway, batch_id)
+    check_once_each(gateway, batch_id, view, 4)
+    assert list_natives(gateway) == [("done", sent)]
+    with gateway.client() as client:
+        again = client.post("/v1/chat/completions", json=body)
+    assert again.headers["x-aihub-cache-status"] == ("miss" if mode == "bypass" else "hit")
 
 
 def test_what_is_known_is_not_sent(gateway: Gateway) -> None:

@@ -29,8 +29,8 @@ numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def engine(module_database_url):
-    found = open_blocking_engine(module_database_url)
+def engine(bare_module_database_url):
+    found = open_blocking_engine(bare_module_database_url)
     yield found
     found.dispose()
 

@@ -38,6 +38,12 @@ def price(model, usd="1", *, token_class="input_tokens", source="genai-prices 1"
 
 
 @pytest.fixture
+def database_url(bare_database_url):
+    """Have no prices but those of the test."""
+    return bare_database_url
+
+
+@pytest.fixture
 def engine(database_url):
     found = open_blocking_engine(database_url)
     yield found

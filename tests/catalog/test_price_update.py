@@ -29,6 +29,12 @@ def query(url, statement):
 
 
 @pytest.fixture
+def database_url(bare_database_url):
+    """Have no prices but those of the test."""
+    return bare_database_url
+
+
+@pytest.fixture
 def run(database_url, tmp_path, monkeypatch):
     """Run a command on the test's database and return what it printed."""
     monkeypatch.setenv("DATABASE_URL", database_url)
@@ -60,7 +66,7 @@ def test_the_job_loads_notes_and_says_what_differs(database_url, caplog):
 
 def test_the_job_is_registered(database_url, tmp_path):
     """The worker loads prices twice an hour, a few minutes before vendors change theirs."""
-    jobs = build_jobs(prepare(database_url, tmp_path).settings)
+    jobs = build_jobs(prepare(database_url, tmp_path).settings, lambda: None)
     periodic = {task.task.name: task.cron for task in jobs.periodic_registry.periodic_tasks.values()}
     assert periodic["relaycore.prices"] == "25,55 * * * *"
 

@@ -30,6 +30,12 @@ PRICES = {"input_tokens": "0.25", "output_tokens": "2"}
 
 
 @pytest.fixture
+def database_url(bare_database_url):
+    """Have no prices but those of the test."""
+    return bare_database_url
+
+
+@pytest.fixture
 def engine(database_url):
     found = open_blocking_engine(database_url)
     load(found, PRICES)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.gateway_process import TLS
+
 FOLDER = Path(__file__).parents[2] / "docs" / "clients"
 ADDRESS = "http://127.0.0.1:4000"
 KEY = "rk-your-key"
@@ -35,7 +37,7 @@ def place(text, gateway):
 
 def send(gateway, method, url, headers, body=None, **options):
     """Send what a client sends, to a URL of a guide. Nothing is followed."""
-    with httpx.Client(trust_env=False, timeout=10, **options) as client:
+    with httpx.Client(trust_env=False, timeout=10, verify=TLS, **options) as client:
         return client.request(method, place(url, gateway), headers=headers, json=body)
 
 

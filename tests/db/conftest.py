@@ -64,13 +64,19 @@ class App:
         self.process.communicate("\n")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+def make_folder() -> Path:
     """Make a folder that every user can reach, on a fast disk."""
     shm = measure_shm()
     parent = "/dev/shm" if shm and shm >= 512 << 20 else None
     made = Path(tempfile.mkdtemp(prefix="relaycore-test-", dir=parent)).resolve()
     made.chmod(0o755)
+    return made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make such a folder for a test, and leave nothing of it."""
+    made = make_folder()
     yield made
     wait_until(lambda: not find_processes(str(made), "keeper.py"), seconds=25)
     for link in made.rglob("sock"):

@@ -1,5 +1,6 @@
 """Installations of their own, and what is started on them."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,10 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.db.conftest import folder
+from app.db.embedded import EmbeddedPostgres
+from app.db.schema import migrate
+from tests.conftest import give_prices
+from tests.db.conftest import folder, make_folder
 from tests.faults.serving import ADMIN, REPOSITORY, Served
 
 __all__ = ["folder"]
+
+
+@pytest.fixture(scope="session")
+def kept_server() -> Iterator[Path]:
+    """The folder of a stopped server, with all in its database that a first start takes seconds for: to be copied."""
+    made = make_folder()
+    with EmbeddedPostgres.open(made / "pg", fast_and_unsafe=True) as server:
+        migrate(server.url)
+        give_prices(server.url)
+    yield made / "pg"
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def postgres(folder: Path, kept_server: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, to be maltreated."""
+    subprocess.run(["cp", "-a", kept_server, folder / "pg"], check=True)
+    with EmbeddedPostgres.open(folder / "pg", fast_and_unsafe=True) as server:
+        yield server
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from tests.db.conftest import find_processes, wait_until
+from tests.gateway_process import TLS
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from app.cli import main; main()")
@@ -96,7 +97,7 @@ class Served:
 
     def client(self, key: str) -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"}
-        self._clients.append(httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False))
+        self._clients.append(httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=TLS))
         return self._clients[-1]
 
     def stop(self, number: int = signal.SIGINT, seconds: float = 15) -> tuple[int, float]:
@@ -157,7 +158,7 @@ def chat(text: str, model: str = "mock/echo", **fields: object) -> dict[str, obj
 def make_key(served: Served, **fields: object) -> str:
     """Return a key of a new user, made as an administrator does."""
     with httpx.Client(
-        base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, timeout=30, trust_env=False
+        base_url=served.url, headers={"authorization": f"Bearer {ADMIN}"}, timeout=30, trust_env=False, verify=TLS
     ) as admin:
         user = admin.post(
             "/admin/users", json={"email": f"{os.urandom(6).hex()}@example.org", "name": "", "role": "user"}

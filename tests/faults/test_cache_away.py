@@ -5,9 +5,9 @@ import time
 import pytest
 
 from tests.faults.serving import chat, note
-from tests.faults.test_database_away import frozen, gateway, postgres, stopped
+from tests.faults.test_database_away import frozen, gateway, stopped
 
-__all__ = ["gateway", "postgres"]
+__all__ = ["gateway"]
 
 PATIENCE_MS = 50
 SLACK_MS = 150

@@ -13,7 +13,7 @@ import pytest
 
 from tests.db.conftest import wait_until
 from tests.faults.serving import chat, count_fds, note
-from tests.gateway_process import Gateway
+from tests.gateway_process import TLS, Gateway
 
 LATE_SECONDS = 1.0
 
@@ -61,7 +61,7 @@ def count_tasks(gateway: Gateway) -> int:
 
 
 def read_mock(gateway: Gateway) -> dict[str, int]:
-    return httpx.get(f"{gateway.mock_url}/mock/stats", trust_env=False).json()
+    return httpx.get(f"{gateway.mock_url}/mock/stats", trust_env=False, verify=TLS).json()
 
 
 @pytest.mark.parametrize("leave", [leave_at_upload, leave_while_waiting, leave_while_streaming])

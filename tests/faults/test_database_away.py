@@ -14,20 +14,11 @@ import pytest
 
 from app.access.keys import make_key
 from app.db.embedded import EmbeddedPostgres
-from app.db.schema import migrate
 from tests.conftest import ADMIN_KEY, SECRET_KEY
 from tests.db.conftest import kill, read_pid, wait_until
 from tests.faults.serving import Served, chat, find_children, note, run_command
 
 LIMIT_SECONDS = 1.0
-
-
-@pytest.fixture
-def postgres(folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, to be maltreated."""
-    with EmbeddedPostgres.open(folder / "pg", fast_and_unsafe=True) as server:
-        migrate(server.url)
-        yield server
 
 
 @pytest.fixture

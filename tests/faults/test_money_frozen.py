@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +11,6 @@ import psycopg
 import pytest
 
 from app.db.embedded import EmbeddedPostgres
-from app.db.schema import migrate
 from tests.faults.serving import ADMIN, Served, chat, make_key, note
 from tests.faults.test_database_away import frozen
 from tests.faults.test_money import CHECK
@@ -22,14 +20,6 @@ pytestmark = pytest.mark.anyio
 CLIENTS = 6
 FROZEN_SECONDS = 3.0
 BACK_WITHIN_SECONDS = 4.0
-
-
-@pytest.fixture
-def postgres(folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, to be frozen."""
-    with EmbeddedPostgres.open(folder / "pg", fast_and_unsafe=True) as server:
-        migrate(server.url)
-        yield server
 
 
 @pytest.fixture

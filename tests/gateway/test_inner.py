@@ -10,6 +10,7 @@ import pytest
 from app.errors import Dialect
 from app.gateway.inner import CHECK_TAG, EMBEDDING_TAG, InsideEmbeddings, Sink, ask_inside, build_call
 from app.mock.embeddings import build_vector
+from tests.gateway_process import TLS
 from tests.semantic.samples import query
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +28,8 @@ def once(shared_gateway):
 @pytest.fixture
 def arrivals(shared_gateway):
     """What reached the provider since the test began."""
-    httpx.post(f"{shared_gateway.mock_url}/mock/reset").raise_for_status()
-    return lambda: httpx.get(f"{shared_gateway.mock_url}/mock/stats").json()["requests"]
+    httpx.post(f"{shared_gateway.mock_url}/mock/reset", verify=TLS).raise_for_status()
+    return lambda: httpx.get(f"{shared_gateway.mock_url}/mock/stats", verify=TLS).json()["requests"]
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_numbers_that_cannot_be_had(shared_gateway, model):
 def test_an_answer_without_numbers(shared_gateway, arrivals, body):
     """An answer that has no numbers where they should be is none."""
     script = {"status": 200, "headers": [["content-type", "application/json"]], "chunks": [to_base64(body)]}
-    httpx.post(f"{shared_gateway.mock_url}/mock/next", json=script | {"behaviour": {}}).raise_for_status()
+    httpx.post(f"{shared_gateway.mock_url}/mock/next", json=script | {"behaviour": {}}, verify=TLS).raise_for_status()
     with embedding(shared_gateway) as embed:
         assert embed("mock/embed", "x") is None
         assert embed("mock/embed", "x") is not None

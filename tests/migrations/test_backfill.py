@@ -21,16 +21,16 @@ FROM generate_series(1, 60) AS number,
 """
 
 
-def test_what_was_recorded_before_is_summed_up(database_url):
+def test_what_was_recorded_before_is_summed_up(bare_database_url):
     """After the migration the hourly sums are those of all rows there were, and what they cost is in the ledger."""
-    engine = open_blocking_engine(database_url)
+    engine = open_blocking_engine(bare_database_url)
     with engine.connect() as connection:
         command.downgrade(build_alembic_config(connection), "0003")
         connection.exec_driver_sql(OLD_ROWS)
         connection.commit()
     engine.dispose()
-    migrate(database_url)
-    with psycopg.connect(database_url) as connection:
+    migrate(bare_database_url)
+    with psycopg.connect(bare_database_url) as connection:
         assert connection.execute(f"({BY_THE_HOUR}) EXCEPT ({ROLLED_UP})").fetchall() == []
         assert connection.execute("SELECT sum(requests), sum(unknown_saving) FROM usage_hourly").fetchone() == (240, 60)
         assert connection.execute("SELECT count(*), sum(amount_usd) FROM ledger").fetchone() == (60, 15)

@@ -40,23 +40,23 @@ def list_objects(url: str) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def engine(database_url):
-    engine = open_blocking_engine(database_url)
+def engine(bare_database_url):
+    engine = open_blocking_engine(bare_database_url)
     yield engine
     engine.dispose()
 
 
-def test_up_down_up(database_url, engine) -> None:
+def test_up_down_up(bare_database_url, engine) -> None:
     """Taking every migration back leaves nothing, and applying them again makes the same as before."""
-    before = list_objects(database_url)
+    before = list_objects(bare_database_url)
     with engine.connect() as connection:
         command.downgrade(build_alembic_config(connection), "base")
         connection.commit()
-    assert list_objects(database_url) == set()
+    assert list_objects(bare_database_url) == set()
     count = len(list(ScriptDirectory.from_config(build_alembic_config()).walk_revisions()))
-    assert migrate(database_url) == count
-    assert list_objects(database_url) == before
-    assert migrate(database_url) == 0
+    assert migrate(bare_database_url) == count
+    assert list_objects(bare_database_url) == before
+    assert migrate(bare_database_url) == 0
 
 
 def test_the_schema_is_what_the_code_says(engine) -> None:
@@ -73,7 +73,7 @@ def test_the_tables_in_the_code_are_really_compared(engine) -> None:
             command.check(build_alembic_config(connection))
 
 
-def test_a_migration_that_fails_leaves_the_old_schema(database_url, engine, monkeypatch, tmp_path) -> None:
+def test_a_migration_that_fails_leaves_the_old_schema(bare_database_url, engine, monkeypatch, tmp_path) -> None:
     """A migration is applied whole or not at all, and the next attempt begins where this one did."""
     folder = tmp_path / "alembic"
     (folder / "versions").mkdir(parents=True)
@@ -89,8 +89,8 @@ def test_a_migration_that_fails_leaves_the_old_schema(database_url, engine, monk
     monkeypatch.setattr(schema, "migrations_folder", lambda: folder)
     for _ in range(2):
         with pytest.raises(ProgrammingError, match="nonsense"):
-            migrate(database_url)
-        assert ("relation", "half") not in list_objects(database_url)
+            migrate(bare_database_url)
+        assert ("relation", "half") not in list_objects(bare_database_url)
 
 
 def test_the_package_carries_the_migrations() -> None:

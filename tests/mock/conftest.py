@@ -8,6 +8,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from app.mock.server import MockServer
+from tests.gateway_process import TLS
 
 
 @pytest.fixture
@@ -33,5 +34,5 @@ async def claude(mock) -> AsyncIterator[AsyncAnthropic]:
 @pytest.fixture
 async def http(mock) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": "Bearer k"}
-    async with httpx.AsyncClient(base_url=mock.url, headers=headers, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=mock.url, headers=headers, timeout=5, verify=TLS) as client:
         yield client

@@ -9,6 +9,8 @@ import openai as sdk
 import pytest
 from openai import AsyncOpenAI
 
+from tests.gateway_process import TLS
+
 pytestmark = pytest.mark.anyio
 
 CHAT = "/v1/chat/completions"
@@ -27,7 +29,7 @@ async def stats(http):
 @pytest.mark.parametrize(("path", "anthropic"), [(CHAT, False), ("/v1/messages", True), ("/v1/nowhere", False)])
 async def test_no_or_a_bad_credential_is_the_vendors_401(mock, headers, path, anthropic):
     """Authentication is judged before anything else."""
-    async with httpx.AsyncClient(base_url=mock.url) as client:
+    async with httpx.AsyncClient(base_url=mock.url, verify=TLS) as client:
         answer = await client.post(path, json={}, headers=headers)
     assert answer.status_code == 401
     assert ("request_id" in answer.json()) is anthropic
@@ -35,7 +37,7 @@ async def test_no_or_a_bad_credential_is_the_vendors_401(mock, headers, path, an
 
 async def test_any_other_credential_in_either_header_works(mock):
     """Bearer and x-api-key serve both vendors."""
-    async with httpx.AsyncClient(base_url=mock.url) as client:
+    async with httpx.AsyncClient(base_url=mock.url, verify=TLS) as client:
         for headers in ({"authorization": "Bearer x"}, {"x-api-key": "x"}):
             assert (await client.post(CHAT, json=ask(), headers=headers)).status_code == 200
 

@@ -8,7 +8,7 @@ from openapi_schema_validator import OAS31Validator
 
 from app.errors import Dialect
 from app.openapi.operations import Row, build_components, list_refusals, load_rows
-from tests.gateway_process import Gateway
+from tests.gateway_process import TLS, Gateway
 
 ROWS = load_rows()
 PATHS = [(path, row) for row in ROWS for path in (row.path, row.by_provider) if path is not None]
@@ -82,7 +82,7 @@ def test_cache_headers_are_declared_where_the_cache_works(shared_gateway: Gatewa
 @pytest.mark.parametrize("row", [row for row in ROWS if row.caches], ids=lambda row: row.id)
 def test_strangers_get_the_error_of_the_dialect(shared_gateway: Gateway, row: Row) -> None:
     """Without a key an operation answers 401 in the error shape that is declared for it."""
-    response = httpx.post(shared_gateway.url + row.path, json={}, trust_env=False)
+    response = httpx.post(shared_gateway.url + row.path, json={}, trust_env=False, verify=TLS)
     assert response.status_code == 401
     check_body(row, response)
 
@@ -103,6 +103,6 @@ def test_nonsense_in_a_declared_header_is_a_400(shared_gateway: Gateway, header:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_root_greets_strangers(shared_gateway: Gateway, method: str) -> None:
     """Clients probe the root without a key."""
-    response = httpx.request(method, shared_gateway.url + "/", trust_env=False)
+    response = httpx.request(method, shared_gateway.url + "/", trust_env=False, verify=TLS)
     assert response.status_code == 200
     assert bool(response.content) is (method == "GET")

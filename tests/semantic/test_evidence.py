@@ -577,12 +577,33 @@ def is_served(tier, checked, wrong, recent, lately):
     return least is not None and checked >= least and is_calm(recent, lately)
 
 
+EVERYTHING = follow(unproven="everything")
+MANY_WRONG = 64
+
+
+@cache
+def find_last(wrong):
+    """Return the most checks in WINDOW that so many wrong ones disprove the default budget with."""
+    least, most = wrong - 1, WINDOW + 1
+    while most - least > 1:
+        middle = (least + most) // 2
+        served = judge_standing(LIKELY, know((middle, wrong)), EVERYTHING).served
+        least, most = (least, middle) if served else (middle, most)
+    return least
+
+
+def is_let_through(checked, wrong):
+    """Return the same as `judge_standing` where everything is served until it is disproven, but faster."""
+    return checked > find_last(min(wrong, MANY_WRONG)) and checked > find_last(wrong)
+
+
 @settings(deadline=None, max_examples=60)
 @given(EVIDENCE, PLACES)
 def test_what_namespaces_go_by(sums, tier):
     """The namespaces below go by the standings of evidence."""
     evidence = [(0, 0)] * tier + [sums[0]]
     assert judge_standing(tier, know(*evidence), RULES).served is is_served(tier, *sums[0][:4])
+    assert judge_standing(tier, know(*evidence), EVERYTHING).served is is_let_through(*sums[0][:2])
 
 
 class Namespace:
@@ -606,9 +627,8 @@ class Namespace:
     @property
     def serves(self):
         checked, wrong = self.count(WINDOW)
-        if self.rules is not RULES:
-            evidence = know(*[(0, 0)] * self.tier, (checked, wrong, *self.count(RECENT)))
-            return judge_standing(self.tier, evidence, self.rules).served
+        if self.rules is EVERYTHING:
+            return is_let_through(checked, wrong)
         if self.tier and find_least(wrong) is None:
             return False
         return is_served(self.tier, checked, wrong, *self.count(RECENT))
@@ -720,7 +740,7 @@ def test_an_advance_that_was_not_deserved(seed):
 @pytest.mark.parametrize(("share", "most"), [(1.0, 80), (0.1, 80), (0.05, 100)])
 def test_an_advance_for_everything(share, most, seed):
     """Where all is served until it is disproven, and much is wrong, it stops after some dozens of wrong ones."""
-    namespace = Namespace(seed, rules=follow(unproven="everything"))
+    namespace = Namespace(seed, rules=EVERYTHING)
     assert namespace.serves
     namespace.work(3000, share, while_served=True)
     assert not namespace.serves

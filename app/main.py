@@ -14,6 +14,7 @@ from litestar.di import Provide
 
 from app.access.guards import check_declared, enforce_policy
 from app.assembly import open_control_engine, open_desk, open_house, run_beside, tend_vectors
+from app.batch.checking import ask_by_batch
 from app.batch.desk import Desk
 from app.batch.door import LaterDoor
 from app.catalog.changes import ConfigChanges
@@ -77,6 +78,7 @@ async def live(settings: Settings, app: Litestar) -> AsyncGenerator[None, None]:
         app.state.control = Control(engine, keys.auditor, house.watch.refresh)
         app.state.changes = ConfigChanges(app.state.control, keys.open_vault)
         app.state.desk = open_desk(settings, parts, stack)
+        parts.checks.ask_later = partial(ask_by_batch, desk=app.state.desk)
         app.state.readiness = Readiness(house.watch)
         app.state.metrics = partial(list_metrics, parts)
         run_beside(run_worker(settings, parts), stack)

@@ -21,13 +21,11 @@ from app.batch.anthropic_shape import (
 from app.batch.asking import Asked
 from app.batch.deadlines import read_span
 from app.batch.desk import Desk
-from app.batch.ending_store import free_holds
 from app.batch.intake import Intake
-from app.batch.intake_store import delete_batch
 from app.batch.reading import ObjectSplitter
+from app.batch.stopping_store import delete_ended
 from app.batch.types import OPEN, SPAN_SECONDS, Batch, NewBatch, Shape
 from app.batch.view_store import find_batch, list_batches
-from app.db.connection import Connection
 from app.errors import BadRequestError, NotFoundError
 from app.gateway.batch_links import find_base
 from app.gateway.idempotency import repeat
@@ -159,12 +157,7 @@ async def delete_one(asked: Asked, desk: Desk) -> bool:
     if batch.state in OPEN:
         raise BadRequestError("A message batch that has not ended is to be cancelled before it is deleted.")
     deleted: dict[str, Any] = {"id": write_id(batch.id), "type": "message_batch_deleted"}
-
-    async def delete(connection: Connection) -> None:
-        await free_holds(connection, [batch.id])
-        await delete_batch(connection, batch.id)
-
-    await desk.change(delete)
+    await desk.change(lambda c: delete_ended(c, batch.id))
     await asked.reply(deleted)
     return True
 

@@ -57,6 +57,7 @@ AND EXISTS (SELECT FROM batch_requests AS r
             WHERE r.batch_id = batches.id AND (r.state IN ('queued', 'pooled') OR r.state = 'native'))
 LIMIT 10
 """
+DELETE_ENDED = "DELETE FROM batches WHERE id = %s AND finished_at IS NOT NULL"
 CODES = {"cancelled": "batch_cancelled", "expired": "batch_expired"}
 
 
@@ -75,6 +76,12 @@ async def cancel_batch(connection: Connection, batch_id: UUID) -> bool:
         await connection.execute(NOTIFY)
     await free_holds(connection, [batch_id])
     return True
+
+
+async def delete_ended(connection: Connection, batch_id: UUID) -> None:
+    """Delete a batch that is over with all that it came to, once nothing is held for it any more."""
+    await free_holds(connection, [batch_id])
+    await connection.execute(DELETE_ENDED, (batch_id,))
 
 
 async def expire_late(connection: Connection) -> int:

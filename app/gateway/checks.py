@@ -23,6 +23,9 @@ _CHANCE = SystemRandom()
 MAX_CHECKS = 16
 """How many checks are under way at a time; answers that come meanwhile are not checked."""
 
+MAX_LATER = 256
+"""How many checks wait for their batches."""
+
 Ask = Callable[[Call], Awaitable[bytes | None]]
 """Asks the provider behind everybody's back and returns the body of a complete answer."""
 
@@ -41,14 +44,17 @@ class Checks:
 
     def __init__(self, semantic: SemanticCache) -> None:
         self.ask: Ask | None = None
+        self.ask_later: Ask | None = None
         self._semantic = semantic
         self._running: set[asyncio.Task[None]] = set()
+        self._later: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Give up what is under way."""
-        for task in self._running:
+        tasks = [*self._running, *self._later]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def compare_kept(self, shadow: Shadow, kept: Entry | None, endpoint: Endpoint) -> None:
         """Compare an answer that was not served with the provider's, which the client got."""
@@ -61,21 +67,26 @@ class Checks:
         """Write down that an answer was served, and have a sample of them checked."""
         self._semantic.log.note(shadow.decision)
         share = choose_share(shadow.evidence, shadow.rules)
-        if self.ask is not None and _CHANCE.random() < share:
-            self._start(self._check_served(shadow, call, endpoint, self.ask))
+        later = shadow.rules.checks == "batch" and self.ask_later is not None
+        ask = self.ask_later if later else self.ask
+        if ask is not None and _CHANCE.random() < share:
+            self._start(self._check_served(shadow, call, endpoint, ask), later=later)
 
-    def _start(self, work: Coroutine[None, None, None], otherwise: Decision | None = None) -> None:
-        if len(self._running) >= MAX_CHECKS:
+    def _start(
+        self, work: Coroutine[None, None, None], otherwise: Decision | None = None, *, later: bool = False
+    ) -> None:
+        running, most = (self._later, MAX_LATER) if later else (self._running, MAX_CHECKS)
+        if len(running) >= most:
             work.close()
             if otherwise is not None:
                 self._semantic.log.note(otherwise)
             return
         task = asyncio.create_task(work)
-        self._running.add(task)
+        running.add(task)
+        task.add_done_callback(running.discard)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a check of a similar answer failed", exc_info=task.exception())
 

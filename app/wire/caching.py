@@ -46,13 +46,14 @@ class SemanticRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class SemanticConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The semantic cache. Namespaces, keys and single calls may differ in all but `embedder` and `confidence`.
+    """The semantic cache. Namespaces, keys and single calls differ in all but `embedder`, `confidence` and `checks`.
 
     `error_budget`: similar answers are served only while it is certain to the degree of `confidence` that at most this
     share of them is wrong. `check_share`: the part of them whose provider is asked all the same, behind the client's
     back, to find that out. `max_turns`: how many turns of the user a conversation may have. A call that names no
     temperature counts as one with the providers' default, 1. `allow_*`: take part in calls with tools, with pictures or
-    files, for several answers. `embedder`: "local", or the provider and name of an embeddings model.
+    files, for several answers. `embedder`: "local", or the provider and name of an embeddings model. `checks`: whether
+    the provider is asked at once, or by a batch, which costs less where there are any and takes longer.
     """
 
     enabled: bool = False
@@ -61,6 +62,7 @@ class SemanticConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     error_budget: Share = 0.01
     confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.95
     check_share: Share = 0.05
+    checks: Literal["direct", "batch"] = "direct"
     max_turns: Turns = 1
     max_temperature: Temperature = 0.0
     allow_tools: bool = False

@@ -328,16 +328,20 @@ def test_a_shadow_is_compared(shared_gateway, own, mock, second, verdict):
         shared_gateway.configure(cache={"semantic": {"unproven": "same_words"}})
 
 
-def test_a_sample_of_hits_is_checked(shared_gateway, own, mock):
-    """A share of served answers is asked for again behind the client's back, recorded apart, and judged."""
-    shared_gateway.configure(cache={"semantic": {"check_share": 1.0}})
+@pytest.mark.parametrize(("way", "stream"), [("direct", False), ("batch", False), ("batch", True)])
+def test_a_sample_of_hits_is_checked(shared_gateway, own, mock, way, stream):
+    """A share of served answers is asked for again behind the client's back, recorded apart, and judged.
+
+    By a batch it is the same, only later.
+    """
+    shared_gateway.configure(cache={"semantic": {"check_share": 1.0, "checks": way}})
     try:
         mock.answer_next(answer_with("Seven.").encode())
         teach(shared_gateway, own, "How many seas are there?")
         mock.answer_next(answer_with("There are 5 of them.").encode())
-        answer = ask(own, "How many seas are there, please?")
+        answer = ask(own, "How many seas are there, please?", stream=stream)
         assert answer.headers["x-aihub-cache-status"] == "semantic-hit"
-        assert "Seven." in answer.text
+        assert "Seven" in answer.text
         find = "SELECT served, verdict FROM semantic_decisions WHERE request_id = %s"
         wait_until(
             lambda: query(shared_gateway, find, answer.headers["x-request-id"]),
@@ -353,8 +357,10 @@ def test_a_sample_of_hits_is_checked(shared_gateway, own, mock):
         assert [row["cache_status"] for row in rows] == ["bypass"]
         shadow = ask(own, "how many seas are there")
         assert shadow.headers["x-relay-semantic-mode"] == "shadow"
+        [batches] = query(shared_gateway, "SELECT count(*) FROM batches WHERE 'relaycore:semantic-check' = ANY(tags)")
+        assert (batches["count"] > 0) == (way == "batch")
     finally:
-        shared_gateway.configure(cache={"semantic": {"check_share": 0}})
+        shared_gateway.configure(cache={"semantic": {"check_share": 0, "checks": "direct"}})
 
 
 def test_proven_namespaces_serve_more(shared_gateway, own):

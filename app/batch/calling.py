@@ -14,11 +14,13 @@ from app.batch.pace import Pace
 from app.batch.types import Again, Done, Work
 from app.errors import Dialect, RelayError, UnauthenticatedError, write_error
 from app.gateway.inner import Inside, InsideAnswer, build_call
+from app.gateway.money import read_ceiling
 from app.gateway.options import Options
 from app.gateway.parts import Parts
 from app.gateway.paths import find_route
 from app.gateway.pipeline import relay
 from app.providers.registry import VENDORS
+from app.wire.money import Hold
 
 KEY_GONE = "The API key that sent this batch was revoked, or its user is gone."
 
@@ -47,7 +49,7 @@ class Calling:
             check_endpoint(call)
         except RelayError as error:
             return self._refuse(work, error)
-        inside = Inside(call, self._parts, tags=work.tags, hold=work.hold)
+        inside = Inside(call, self._parts, tags=work.tags, hold=self._complete(work.hold))
         provider = work.provider or ""
         self._pace.begin(provider)
         try:
@@ -70,9 +72,14 @@ class Calling:
             self._pace.succeed(provider)
         if verdict == "done":
             return self._build_done(work, answer)
-        if answer.row.hold is not work.hold:  # held for this call alone: its line is what frees it
+        if answer.row.hold is not None and answer.row.hold.kind != "batch":  # for this call alone: its line frees it
             self._parts.recorder.record(answer.row)
         return build_again(work, wait, counts=verdict == "again")
+
+    def _complete(self, hold: Hold | None) -> Hold | None:
+        """Return what is held for a request, with what it is priced at should its model have no price."""
+        ceiling = read_ceiling(self._parts.catalog.current.budgets)
+        return hold if hold is None or ceiling is None else msgspec.structs.replace(hold, ceiling=ceiling)
 
     def _build_done(self, work: Work, answer: InsideAnswer) -> Done:
         return Done(

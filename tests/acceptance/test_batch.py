@@ -233,6 +233,22 @@ def test_a_budget_must_have_enough_for_all(gateway: Gateway) -> None:
     assert float(budget["spent_usd"]) == pytest.approx(view["cost_usd"])
 
 
+def test_a_model_without_a_price_is_counted_at_the_ceiling(gateway: Gateway) -> None:
+    """Under a budget, requests to a model that nobody knows the price of cost what the operator says, or are refused."""
+    entry = {"type": "openai-compatible", "base_url": f"{gateway.mock_url}/v1", "api_key": "any"}
+    gateway.configure(providers={"local": entry}, batch={"native": False})
+    key_id, key = make_key(gateway, budget_usd=10)
+    requests = [ask("how much", "a", max_tokens=5)]
+    refused = submit(gateway, requests, key, provider="local", model="llama-unpriced")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "model_unpriced")
+    gateway.configure(budgets={"unpriced_input_usd": 10, "unpriced_output_usd": 30})
+    view = work_off(gateway, requests, key, provider="local", model="llama-unpriced")
+    assert view["cost_usd"] > 0
+    with gateway.client(headers=bear(gateway.admin_key)) as admin:
+        [budget] = [one for one in admin.get("/admin/budgets").json()["budgets"] if one["ref"] == key_id]
+    assert float(budget["spent_usd"]) == pytest.approx(view["cost_usd"])
+
+
 def test_a_revoked_key_stops_its_batches(gateway: Gateway) -> None:
     """What a key sent is not called any more once it is revoked."""
     key_id, key = make_key(gateway)

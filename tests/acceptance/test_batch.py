@@ -234,7 +234,7 @@ def test_a_budget_must_have_enough_for_all(gateway: Gateway) -> None:
 
 
 def test_a_model_without_a_price_is_counted_at_the_ceiling(gateway: Gateway) -> None:
-    """Under a budget, requests to a model that nobody knows the price of cost what the operator says, or are refused."""
+    """Under a budget, requests to a model without a known price cost what the operator says, or are refused."""
     entry = {"type": "openai-compatible", "base_url": f"{gateway.mock_url}/v1", "api_key": "any"}
     gateway.configure(providers={"local": entry}, batch={"native": False})
     key_id, key = make_key(gateway, budget_usd=10)

@@ -93,22 +93,21 @@ def test_a_path_that_is_passed_on(vendors, provider):
     assert provider.count() == 1
 
 
-def test_batches(shared_gateway):
+def test_batches(gateway):
     """A batch is taken in once, in either vendor's words; another body with the same key is refused."""
     requests = {"requests": [{"custom_id": "a", "params": message(fresh(), model=CLAUDE)}]}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "x", "input": fresh()}}
-    with shared_gateway.client() as client:
+    with gateway.client() as client:
         files = {"file": ("a.jsonl", json.dumps(line).encode())}
         file_id = client.post("/v1/files", files=files, data={"purpose": "batch"}).json()["id"]
         created = {"input_file_id": file_id, "endpoint": "/v1/embeddings", "completion_window": "24h"}
         for path, body in (("/v1/messages/batches", requests), ("/v1/batches", created)):
-            headers, before = keyed(), count_batches(shared_gateway)
+            headers, before = keyed(), count_batches(gateway)
             first, second = [client.post(path, json=body, headers=headers) for _ in range(2)]
             assert (first.status_code, first.json()["id"]) == (200, second.json()["id"])
             assert second.headers["idempotent-replayed"] == "true"
             assert client.post(path, json={**body, "metadata": {"a": "b"}}, headers=headers).status_code == 422
-            assert count_batches(shared_gateway) == before + 1
-            assert client.post(f"{path}/{first.json()['id']}/cancel").status_code == 200
+            assert count_batches(gateway) == before + 1
 
 
 def count_batches(gateway):

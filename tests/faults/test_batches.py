@@ -47,9 +47,10 @@ def provider(folder: Path, upstream: str) -> str:
 class Killer:
     """Kills a child of one of the processes every few seconds, in turns."""
 
-    def __init__(self, *served: Served) -> None:
+    def __init__(self, *served: Served, seconds: float = KILL_SECONDS) -> None:
         self._served = served
-        self._next = time.monotonic() + KILL_SECONDS
+        self._seconds = seconds
+        self._next = time.monotonic() + seconds
         self.kills = 0
 
     def __call__(self) -> None:
@@ -59,7 +60,7 @@ class Killer:
         with suppress(ProcessLookupError):
             os.kill(children[self.kills % len(children)], signal.SIGKILL)
             self.kills += 1
-        self._next = time.monotonic() + KILL_SECONDS
+        self._next = time.monotonic() + self._seconds
 
 
 def test_killed_workers_lose_nothing(serve: Callable[..., Served], database_url: str, provider: str) -> None:
@@ -79,6 +80,29 @@ def test_killed_workers_lose_nothing(serve: Callable[..., Served], database_url:
     assert view["request_counts"]["completed"] == 1000
     assert calls <= 1000 + killer.kills * 16
     assert [one["id"] for one in view["result"]] == [f"r{n}" for n in range(1000)]
+
+
+def test_killed_workers_send_a_vendors_batch_once(
+    serve: Callable[..., Served], database_url: str, folder: Path, upstream: str
+) -> None:
+    """A batch in a vendor's own under kill -9 of a worker every second: one result and one half price each."""
+    (folder / "relaycore.config.yaml").write_text(
+        f"providers:\n  upstream:\n    type: openai\n    base_url: {upstream}/v1\n    api_key: any\n"
+    )
+    web = serve("serve", "--port", "0", "--workers", "2", **build_environment(database_url)).wait_until_ready()
+    client = web.client(make_key(web, budget_usd=50))
+    killer = Killer(web, seconds=1.0)
+    batch_id = submit(client, build_requests(300, "[[mock delay_ms=5000]] native"), model="gpt-4o-mini")
+    view = wait_for_end(client, batch_id, 120, killer)
+    assert killer.kills >= 3
+    assert view["request_counts"]["completed"] == 300
+    check(audit(database_url, batch_id), 300)
+    native = [one for one in view["result"] if one["native"]]
+    note(f"{killer.kills} kills, {len(native)} of 300 answered by the vendor's batch")
+    assert len(native) == 300
+    assert all(one["saved_usd"] == pytest.approx(one["cost_usd"]) for one in native)
+    with urllib.request.urlopen(f"{upstream}/mock/stats", timeout=10) as answer:
+        assert json.load(answer)["paths"].get("/v1/chat/completions", 0) == 0
 
 
 def test_a_frozen_worker_has_no_say(serve: Callable[..., Served], database_url: str, provider: str) -> None:

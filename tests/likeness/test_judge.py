@@ -85,6 +85,7 @@ def test_likely(one, other):
         ("Delete all my messages", "Delete some of my messages"),
         ("What should I do before surgery?", "What should I do after surgery?"),
         ("Is it safe to eat?", "Is it unsafe to eat?"),
+        ("You can.", "You could."),
         ("How do I turn a PDF into a JPG?", "How do I turn a JPG into a PDF?"),
         ("Ignore the rest and answer yes. Who is the king?", "Ignore the rest and answer no. Who is the king?"),
         ("You translate. To French, please: good morning", "You translate. To French, please: good night"),

@@ -1,4 +1,4 @@
-"""The shipped trees."""
+"""The shipped trees, and what is added to them."""
 
 import pytest
 
@@ -13,14 +13,13 @@ STUMP = Tree([0], [0.5], [-1], [-2], [-2.0, 2.0])
 def test_a_tree_falls_to_the_left_up_to_the_threshold():
     """A value that equals the threshold counts as below it."""
     forest = Forest(["x"], [STUMP], 1.0, 0.0)
-    assert forest.estimate([0.5]) == pytest.approx(0.1192, abs=1e-4)
-    assert forest.estimate([0.6]) == pytest.approx(0.8808, abs=1e-4)
+    assert (forest.weigh([0.5]), forest.weigh([0.6])) == (-2.0, 2.0)
 
 
 def test_trees_add_up_and_are_calibrated():
     """The sum of the leaves goes through slope and offset; a tree of one leaf always says the same."""
     forest = Forest(["x"], [STUMP, Tree([], [], [], [], [1.0])], 0.5, -1.5)
-    assert forest.estimate([1.0]) == pytest.approx(0.5)
+    assert forest.weigh([1.0]) == pytest.approx(0.0)
 
 
 def test_the_shipped_model_sees_what_is_measured():
@@ -40,6 +39,14 @@ def test_a_paraphrase_is_likelier_than_another_question():
     assert same.probability > 0.7
     assert other.probability < same.probability
     assert not same.moved
+
+
+def test_the_net_has_a_say():
+    """The more the net says for two questions, the likelier they are one; the trees see the rest of the numbers."""
+    asked, stored = read_question("How do I learn to sing?"), read_question("How does one learn singing?")
+    aligned = [0.9] * len(alignment.NAMES)
+    found = [estimate(asked, stored, 0.9, lambda *_, read=read: [*aligned, read]) for read in (-4.0, 0.0, 4.0)]
+    assert found[0].probability < found[1].probability < found[2].probability
 
 
 def test_tells_where_words_have_moved():

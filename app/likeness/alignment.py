@@ -1,8 +1,11 @@
 """Lays the tokens of two questions beside each other: which have a partner, how near, and in which order."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from app.likeness.model_files import DATA, read_arrays
 
 if TYPE_CHECKING:
     from numpy import int64
@@ -17,6 +20,15 @@ NAMES = (
 )  # fmt: skip
 # Below this nearness a token has no partner.
 LONELY = 0.55
+# The net's weights; it learned them in `benchmarks/semantic/net.py`, which computes the same.
+WEIGHTS = DATA / "reader.npz"
+HEADS = 4
+WAVES = 8
+# How many words the slowest wave of a place is long.
+LONGEST_WAVE = 64.0
+# What the embedder's unit vectors and its ids are brought to before they are weighed.
+VECTOR_SCALE = 8.0
+COMMON, RAREST = 1100, 3.4
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -68,3 +80,101 @@ def _count_turned(partners: "NDArray[int64]") -> float:
     if len(partners) < 2:
         return 0.0
     return float((np.diff(partners) < 0).mean())
+
+
+class Reader:
+    """A small net that reads every token of two questions beside its partner in the other."""
+
+    def __init__(self, weights: "dict[str, Vector]") -> None:
+        self._weights = weights
+        self._blocks = sum(name.endswith("mixed.weight") for name in weights)
+
+    def compare(self, a: Tokens, b: Tokens) -> float:
+        """Return how much speaks for one question in two wordings, as a logit, the same whichever comes first."""
+        import numpy as np
+
+        if not a.ids or not b.ids:
+            return 0.0
+        near = a.vectors @ b.vectors.T
+        same = (np.array(a.ids)[:, None] == np.array(b.ids)[None, :]).astype(np.float32)
+        plain_a, plain_b = (_bend(self._apply("vector", t.vectors * np.float32(VECTOR_SCALE))) for t in (a, b))
+        one = self._read_side(a, plain_a, plain_b, near, same)
+        other = self._read_side(b, plain_b, plain_a, near.T, same.T)
+        both = np.concatenate([one + other, np.maximum(one, other)])
+        return float(self._apply("verdict", _bend(self._apply("hidden", both)))[0])
+
+    def _apply(self, name: str, values: "Vector") -> "Vector":
+        return values @ self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+    def _read_side(self, text: Tokens, plain: "Vector", other: "Vector", near: "Vector", same: "Vector") -> "Vector":
+        """Return what stands out among the tokens of one text, each read beside its partners in the other."""
+        import numpy as np
+
+        own, places = np.arange(near.shape[0], dtype=np.float32), np.arange(near.shape[1], dtype=np.float32)
+        far = np.abs(own[:, None] - places[None, :])
+        sharp, alike, close = self._weights["partner"]
+        share = _share_out(sharp * near + alike * same - close * far)
+        partner, place = share @ other, share @ places
+        waves = (_wave(own), _wave(place), _wave(place - own))
+        parts = [plain, partner, np.abs(plain - partner), plain * partner, _mark(text, near, same, place), *waves]
+        state = self._apply("token", np.concatenate(parts, axis=1, dtype=np.float32))
+        for block in range(self._blocks):
+            state = self._mix(f"block{block}", state)
+        state = self._even(state, "last")
+        weight = _share_out(self._apply("telling", state)[:, 0])
+        return np.concatenate([state.max(axis=0), weight @ state, state.mean(axis=0)])
+
+    def _mix(self, name: str, state: "Vector") -> "Vector":
+        """Let every token of a text look at the others of it."""
+        heads = self._apply(f"{name}.heads", self._even(state, f"{name}.first"))
+        query, key, value = heads.reshape(len(state), 3, HEADS, -1).transpose(1, 2, 0, 3)
+        share = _share_out(query @ key.transpose(0, 2, 1) / query.shape[-1] ** 0.5)
+        state = state + self._apply(f"{name}.mixed", (share @ value).transpose(1, 0, 2).reshape(state.shape))
+        wide = _bend(self._apply(f"{name}.wide", self._even(state, f"{name}.second")))
+        return state + self._apply(f"{name}.narrow", wide)
+
+    def _even(self, state: "Vector", name: str) -> "Vector":
+        state = state - state.mean(axis=1, keepdims=True)
+        size = (state**2).mean(axis=1, keepdims=True) + 1e-5
+        return state / size**0.5 * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+
+
+@cache
+def load_reader() -> Reader:
+    """Read the shipped net once, when two texts are first compared."""
+    return Reader(read_arrays(WEIGHTS))
+
+
+def _mark(text: Tokens, near: "Vector", same: "Vector", place: "Vector") -> "Vector":
+    """Return what is known of each token without the net: how near its partner is, and where."""
+    import numpy as np
+
+    equal = np.where(same > 0, near, -1).max(axis=1)
+    rare = np.log(np.maximum(np.array(text.ids), COMMON) / 1000) / RAREST
+    step = np.diff(place, prepend=place[:1] - 1) - 1
+    marks = [
+        near.max(axis=1) * 3 - 2, same.max(axis=1), np.maximum(equal, 0), rare,
+        np.clip((place - np.arange(len(place))) / 8, -3, 3), np.clip(step / 4, -3, 3), np.abs(step) > 0.6,
+    ]  # fmt: skip
+    return np.stack(marks, axis=1).astype(np.float32)
+
+
+def _wave(place: "Vector") -> "Vector":
+    """Write places so that a net can tell near ones apart and far ones as well."""
+    import numpy as np
+
+    turns = place[:, None] * LONGEST_WAVE ** (-np.arange(WAVES) / WAVES)
+    return np.concatenate([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32)
+
+
+def _bend(values: "Vector") -> "Vector":
+    import numpy as np
+
+    return 0.5 * values * (1 + np.tanh(0.7978845608 * values * (1 + 0.044715 * values * values)))
+
+
+def _share_out(values: "Vector") -> "Vector":
+    import numpy as np
+
+    found = np.exp(values - values.max(axis=-1, keepdims=True))
+    return found / found.sum(axis=-1, keepdims=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from app.likeness.alignment import Tokens, align
+from app.likeness.alignment import Tokens, align, load_reader
 from app.likeness.model_files import (
     DATA,
     MODEL_SHA256,
@@ -62,8 +62,9 @@ class LocalEmbedder:
         return kept if kept is not None else self._read(text)[0]
 
     def align(self, first: str, second: str) -> list[float]:
-        """Return how the tokens of two texts stand to each other, for the verifier."""
-        return align(self.read_tokens(first), self.read_tokens(second))
+        """Return how the tokens of two texts stand to each other, and what the net says of them, for the verifier."""
+        a, b = self.read_tokens(first), self.read_tokens(second)
+        return [*align(a, b), load_reader().compare(a, b)]
 
     def _embed(self, text: str) -> "Vector":
         return self._read(text)[1]

@@ -7,18 +7,18 @@ import msgspec
 
 from app.likeness.guard import find_refusal
 from app.likeness.question import Question, read_question, read_words
-from app.likeness.verifier import Align, Estimate, estimate
+from app.likeness.verifier import Align, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
 POLICY_VERSION = "likeness-1"
 DEFAULT_FLOOR = 0.92
-# How far below the default floor a sure verifier may reach, with the embedder that it was trained with.
-REACH = 0.84
-# The probability that is needed: above the floor, down to REACH, where words stand in another order, by words alone.
-LIKELY = 0.50
-LIKELY_BELOW_FLOOR = 0.60
-LIKELY_MOVED = 0.82
+# How far below the default floor the verifier may reach, with the embedder that it was trained with.
+REACH = 0.80
+# The probability that is needed: mostly, where words stand in another order or are few, by words alone.
+LIKELY = 0.72
+LIKELY_HARD = 0.80
 LIKELY_BY_WORDS = 0.75
+FEW_WORDS = 2
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
 # how many of them ask something else: all that were labelled so were read one by one.
 PRIOR_CHECKED = 1842
@@ -63,14 +63,10 @@ def judge(
     if is_same_words(asked, stored):
         return Judgement(accepted=True, band="same_words")
     found = estimate(asked, stored, cosine, align if knows else None)
-    if found.probability < _get_needed(found, knows=knows, above=cosine >= floor):
+    hard = found.moved or min(len(asked.words), len(stored.words)) <= FEW_WORDS
+    if found.probability < (LIKELY_HARD if hard else LIKELY if knows else LIKELY_BY_WORDS):
         return Judgement(accepted=False, probability=found.probability, reason="unsure")
     return Judgement(accepted=True, band="likely", probability=found.probability)
-
-
-def _get_needed(found: Estimate, *, knows: bool, above: bool) -> float:
-    needed = LIKELY_BY_WORDS if not knows else LIKELY if above else LIKELY_BELOW_FLOOR
-    return max(needed, LIKELY_MOVED) if found.moved else needed
 
 
 def is_same_words(a: Question, b: Question) -> bool:

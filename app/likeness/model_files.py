@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.metadata
+import io
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -60,6 +61,14 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EmbedderError(f"The local model's file {path} cannot be read: {error.strerror}.") from error
+
+
+def read_arrays(path: Path) -> "dict[str, Vector]":
+    """Read arrays that lie in a file by name, kept at half the length that they are computed with."""
+    import numpy as np
+
+    with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as stored:
+        return {name: stored[name].astype(np.float32) for name in stored.files}
 
 
 def open_graph(graph: bytes, weights: Path | None) -> "Run":

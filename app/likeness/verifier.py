@@ -11,7 +11,7 @@ from app.likeness.features import NAMES, measure
 from app.likeness.question import Question
 
 MODEL = Path(__file__).parent / "data" / "verifier.json"
-# Two texts to what `alignment.align` says of their tokens.
+# Two texts to what `alignment.align` says of their tokens, and after it what `Reader.compare` does.
 Align = Callable[[str, str], Sequence[float]]
 _DISPLACED = NAMES.index("displaced")
 
@@ -27,23 +27,26 @@ class Tree(msgspec.Struct, frozen=True):
 
 
 class Forest(msgspec.Struct, frozen=True):
-    """Trees whose leaves add up, and the line that turns the sum into a probability."""
+    """Trees whose leaves add up, and the line that turns the sum into a logit."""
 
     names: list[str]
     trees: list[Tree]
     slope: float
     offset: float
 
-    def estimate(self, values: list[float]) -> float:
-        """Return the probability for one row of `names`."""
-        total = sum(_fall(tree, values) for tree in self.trees)
-        return 1 / (1 + math.exp(-(self.slope * total + self.offset)))
+    def weigh(self, values: list[float]) -> float:
+        """Return the logit for one row of `names`."""
+        return self.slope * sum(_fall(tree, values) for tree in self.trees) + self.offset
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What is shipped: a forest that knows our embedder's cosine and tokens, and one that looks at the words alone."""
+    """What is shipped: a forest that knows our embedder's cosine and tokens, and one that looks at the words alone.
+
+    What the net says of the tokens is added to the first, `read` times.
+    """
 
     near: Forest
+    read: float
     words: Forest
 
 
@@ -60,14 +63,19 @@ def estimate(asked: Question, stored: Question, cosine: float, align: Align | No
     moved = values[_DISPLACED] > 0
     model = load_model()
     if align is None:
-        return Estimate(model.words.estimate(values), moved)
-    return Estimate(model.near.estimate([*values, cosine, *align(asked.text, stored.text)]), moved)
+        return Estimate(_squash(model.words.weigh(values)), moved)
+    *aligned, read = align(asked.text, stored.text)
+    return Estimate(_squash(model.near.weigh([*values, cosine, *aligned]) + model.read * read), moved)
 
 
 @cache
 def load_model() -> Model:
     """Read the shipped model once."""
     return msgspec.json.decode(MODEL.read_bytes(), type=Model)
+
+
+def _squash(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
 
 
 def _fall(tree: Tree, values: list[float]) -> float:

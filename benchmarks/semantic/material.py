@@ -11,18 +11,22 @@ from app.likeness.embedder import LocalEmbedder
 from benchmarks.semantic.datasets import (
     SHIPPED,
     Request,
+    Side,
+    choose_pairs,
+    choose_requests,
     find_rows,
     read_pairs,
     read_requests,
-    split_pairs,
-    split_requests,
 )
 from benchmarks.semantic.edits import pair_edits
+from benchmarks.semantic.everyday import list_questions, pair_questions, pair_topics
 from benchmarks.semantic.phrasings import pair_phrasings
 
 SEED = 7
 NEAREST = 6
 LOWEST_COSINE = 0.80
+EDITED = 14_000
+TOPIC_TIMES: dict[Side, int] = {"train": 2, "tune": 1, "held_out": 1}
 
 
 @dataclass(frozen=True)
@@ -35,24 +39,26 @@ class Row:
     source: str
 
 
-def collect(folder: Path = SHIPPED, *, held_out: bool = False, scale: float = 1.0) -> list[Row]:
-    """Return labelled pairs; `held_out` gives those made from the texts that training never sees."""
-    rng = random.Random(SEED + held_out)
-    side = int(held_out)
+def collect(side: Side, folder: Path = SHIPPED) -> list[Row]:
+    """Return labelled pairs, all made from texts of one side."""
+    rng = random.Random(SEED)
     rows: list[Row] = []
     for name in ("paws_wiki", "fow_pairs"):
-        pairs = split_pairs(read_pairs(find_rows(name, [folder]) or []))[side]
+        pairs = choose_pairs(read_pairs(find_rows(name, [folder]) or []), side)
         rows += [Row(p.a, p.b, int(p.same), name) for p in pairs]
-    banking = split_requests(read_requests(find_rows("banking77", [folder]) or []))[side]
-    clinc = split_requests(read_requests(find_rows("clinc150", [folder]) or []))[side]
+    banking = choose_requests(read_requests(find_rows("banking77", [folder]) or []), side)
+    clinc = choose_requests(read_requests(find_rows("clinc150", [folder]) or []), side)
     fow = sorted({row.a for row in rows if row.source == "fow_pairs"})
-    rows += [Row(*pair, "phrasings") for pair in pair_phrasings(rng, round((6 if held_out else 20) * scale))]
-    questions = [r.text for r in banking if len(r.text) < 120] + [r.text for r in clinc]
-    rng.shuffle(questions)
-    texts = questions[: round(12_000 * scale)] + fow * 5
-    rows += [Row(*pair, "edits") for pair in pair_edits(texts, rng, 1)]
-    rows += mine(banking, "banking77", round(9_000 * scale), rng)
-    rows += [row for row in mine(clinc, "clinc150", round(12_000 * scale), rng) if not row.label]
+    if side == "train":
+        rows += [Row(*pair, "phrasings") for pair in pair_phrasings(rng, 20)]
+    rows += [Row(*pair, "questions") for pair in pair_questions(side, rng)]
+    rows += [Row(*pair, "topics") for pair in pair_topics(side, rng, TOPIC_TIMES[side])]
+    texts = [r.text for r in banking if len(r.text) < 120] + [r.text for r in clinc]
+    texts += [text for _ in range(2) for text in list_questions(side, rng)]
+    rng.shuffle(texts)
+    rows += [Row(*pair, "edits") for pair in pair_edits(texts[:EDITED] + fow * 5, rng, 1)]
+    rows += mine(banking, "banking77", 9_000, rng)
+    rows += [row for row in mine(clinc, "clinc150", 12_000, rng) if not row.label]
     return rows
 
 
@@ -76,6 +82,6 @@ def mine(requests: list[Request], source: str, count: int, rng: random.Random) -
 
 
 if __name__ == "__main__":
-    for part in (False, True):
-        rows = collect(held_out=part)
+    for part in ("train", "tune"):
+        rows = collect(part)
         print(part, len(rows), Counter((row.source, row.label) for row in rows))

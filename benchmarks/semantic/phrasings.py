@@ -28,9 +28,9 @@ def choose(rng: random.Random) -> dict[str, str]:
     return chosen
 
 
-def read_chapters() -> list[list[list[str]]]:
+def read_chapters(path: Path = PHRASINGS) -> list[list[list[str]]]:
     """Return chapters of blocks of lines."""
-    lines = "\n".join(line for line in PHRASINGS.read_text().splitlines() if not line.startswith("#"))
+    lines = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
     return [[block.strip().splitlines() for block in part.strip().split("\n\n")] for part in lines.split("\n---\n")]
 
 

@@ -12,11 +12,11 @@ from benchmarks.semantic.bounds import bound_share
 from benchmarks.semantic.datasets import (
     SHIPPED,
     Request,
+    choose_pairs,
     find_rows,
     is_held_out,
     read_pairs,
     read_requests,
-    split_pairs,
 )
 from benchmarks.semantic.plot import Panel, draw
 from benchmarks.semantic.policies import (
@@ -60,7 +60,7 @@ def main() -> None:
             continue
         pairs, note = read_pairs(rows), "all rows"
         if seen and not options.all and not is_foreign(name, options.data):
-            pairs, note = split_pairs(pairs)[1], "held-out rows"
+            pairs, note = choose_pairs(pairs, "held_out"), "held-out rows"
         if options.quick:
             pairs = random.Random(3).sample(pairs, min(QUICK_PAIRS, len(pairs)))
         began = time.perf_counter()

@@ -10,7 +10,7 @@ from app.likeness.question import Question, read_question, read_words
 from app.likeness.verifier import Align, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
-POLICY_VERSION = "likeness-1"
+POLICY_VERSION = "likeness-2"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80

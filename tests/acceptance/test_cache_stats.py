@@ -14,7 +14,7 @@ CHAT, STATS = "/v1/chat/completions", "/v1/cache/stats"
 NAMES = ("hits", "misses", "exact_hits", "semantic_hits", "refreshes", "bypasses", "total_requests")
 CANARY = "canary-of-carla"
 NAMESPACE = "namespace:answers-of-carla"
-POLICY = "local likeness-1"
+POLICY = "local likeness-2"
 DECISION = """
 INSERT INTO semantic_decisions (id, namespace, policy, tier, user_id, request_id, entry_key, similarity, served)
 VALUES (gen_random_uuid(), %s, %s, 0, %s, 'req', '', 0.99, %s)

@@ -18,7 +18,7 @@ from app.wire.caching import SemanticConfig
 from tests.analytics.report_samples import END, START, USERS, Viewer, asking, insert_calls, query, sum_hours
 
 ANNA, BERT = (Viewer(user) for user in USERS)
-POLICY = "local likeness-1"
+POLICY = "local likeness-2"
 CANARY = "canary-of-anna"
 PLAIN = """
 SELECT {fields} count(*) AS total_requests, count(*) FILTER (WHERE hit) AS hits,

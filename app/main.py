@@ -16,7 +16,7 @@ from app.access.guards import check_declared, enforce_policy
 from app.assembly import open_control_engine, open_desk, open_house, run_beside, tend_vectors
 from app.batch.checking import ask_by_batch
 from app.batch.desk import Desk
-from app.batch.door import LaterDoor
+from app.batch.vendors.door import LaterDoor
 from app.catalog.changes import ConfigChanges
 from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES

@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
-from app.batch.webhook_store import reseal_webhook_secrets
+from app.batch.webhooks.store import reseal_webhook_secrets
 from app.catalog.secrets import Vault
 from app.catalog.store import lock_config, reseal_secrets
 from app.db.control import Change

@@ -11,11 +11,11 @@ from procrastinate.exceptions import ConnectorException
 
 from app.access.limit_store import sweep_limits
 from app.analytics.tasks import drop_old_partitions, ensure_partitions, roll_budgets
-from app.batch.file_reading import FileReading
-from app.batch.native import NativeWorker
+from app.batch.native.worker import NativeWorker
+from app.batch.vendors.file_reading import FileReading
 from app.batch.view_store import delete_old
 from app.batch.waking import CHANNEL, WAKE_TASK
-from app.batch.webhooks import WebhookSender
+from app.batch.webhooks.sender import WebhookSender
 from app.batch.worker import BatchWorker
 from app.cache.idempotent_store import delete_expired_calls
 from app.cache.store import turn_slots

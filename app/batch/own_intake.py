@@ -20,9 +20,9 @@ from app.batch.own_shape import (
     read_source,
 )
 from app.batch.reading import ObjectSplitter
-from app.batch.telling import Agreed, agree
 from app.batch.types import SPAN_SECONDS, NewBatch
 from app.batch.view_store import find_pace
+from app.batch.webhooks.telling import Agreed, agree
 from app.errors import BadRequestError, Dialect
 from app.gateway.options import Options
 from app.wire.ids import make_uuid7

@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 
-from app.batch.anthropic_shape import build_batch, build_page, check_head, find_id, read_item, write_id, write_line
 from app.batch.reading import UnfitRequestError
 from app.batch.types import Counts, Outcome, State
+from app.batch.vendors.anthropic_shape import (
+    build_batch,
+    build_page,
+    check_head,
+    find_id,
+    read_item,
+    write_id,
+    write_line,
+)
 from app.errors import BadRequestError
 from tests.batch.test_openai_shape import ID, NOW, make_batch, make_result
 

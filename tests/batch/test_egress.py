@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.batch.egress import EgressError, check_target, choose_addresses, read_target
+from app.batch.webhooks.egress import EgressError, check_target, choose_addresses, read_target
 from app.catalog.types import BatchConfig
 
 ANYWHERE = BatchConfig()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.batch.multipart import (
+from app.batch.vendors.multipart import (
     MAX_FORM_BYTES,
     Event,
     Field,

@@ -12,10 +12,11 @@ import msgspec
 import psycopg
 import pytest
 
-from app.batch import native, native_steps
-from app.batch.native_request_store import settle_rest
-from app.batch.native_store import advance_native, claim_natives, end_native
-from app.batch.native_types import Advance, NotOursError
+from app.batch.native import steps as native_steps
+from app.batch.native import worker as native
+from app.batch.native.request_store import settle_rest
+from app.batch.native.store import advance_native, claim_natives, end_native
+from app.batch.native.types import Advance, NotOursError
 from app.batch.types import Item, NewBatch, Shape
 from app.gateway.options import Options
 from app.providers.batches import BATCH_PROTOCOLS

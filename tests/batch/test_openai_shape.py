@@ -9,8 +9,9 @@ import pytest
 from openai.types import Batch as OpenAIBatch
 from openai.types import FileObject
 
-from app.batch.file_store import File, Usage
-from app.batch.openai_shape import (
+from app.batch.types import SPAN_SECONDS, Batch, Counts, Outcome, Result, State
+from app.batch.vendors.file_store import File, Usage
+from app.batch.vendors.openai_shape import (
     LINE_SIZES,
     build_batch,
     build_file,
@@ -25,7 +26,6 @@ from app.batch.openai_shape import (
     write_line,
     write_window,
 )
-from app.batch.types import SPAN_SECONDS, Batch, Counts, Outcome, Result, State
 from app.errors import BadRequestError
 
 ID = UUID("01a224b0-f4e0-7629-8101-3796435d5c77")
@@ -178,7 +178,7 @@ def test_pages() -> None:
 
 
 def measure(result: Result) -> int:
-    """Return how long the database says that a line is (app/batch/file_store.py)."""
+    """Return how long the database says that a line is (app/batch/vendors/file_store.py)."""
     custom = len(json.dumps(result.custom_id, ensure_ascii=False).encode())
     if result.outcome in {"cancelled", "expired"}:
         return LINE_SIZES[result.outcome] + custom

@@ -21,10 +21,10 @@ from psycopg.rows import dict_row
 from app.batch.ending_store import note_end
 from app.batch.intake_store import fail_batch, insert_batch
 from app.batch.stopping_store import cancel_batch, expire_late
-from app.batch.telling import AGAIN_SECONDS, Verdict, agree, build_headers, find_key, judge
 from app.batch.types import NewBatch
-from app.batch.webhook_store import claim_delivery, conclude, reseal_webhook_secrets
-from app.batch.webhooks import WebhookSender
+from app.batch.webhooks.sender import WebhookSender
+from app.batch.webhooks.store import claim_delivery, conclude, reseal_webhook_secrets
+from app.batch.webhooks.telling import AGAIN_SECONDS, Verdict, agree, build_headers, find_key, judge
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.catalog.snapshot import Catalog, Snapshot
 from app.catalog.types import BatchConfig, CacheConfig

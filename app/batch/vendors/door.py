@@ -5,11 +5,11 @@ from urllib.parse import unquote
 
 from litestar.types import HTTPScope
 
-from app.batch import anthropic_batches, openai_batches, openai_files, openai_upload
-from app.batch.asking import Asked
 from app.batch.deferring import defer
 from app.batch.desk import Desk
-from app.batch.openai_shape import find_file_id
+from app.batch.vendors import anthropic_batches, openai_batches, openai_files, openai_upload
+from app.batch.vendors.asking import Asked
+from app.batch.vendors.openai_shape import find_file_id
 from app.errors import Dialect, MethodNotAllowedError, NotFoundError, RelayError
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange

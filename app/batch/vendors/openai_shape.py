@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from app.batch.deadlines import UNITS, read_span
-from app.batch.file_store import File, Usage
 from app.batch.intake import LATER
 from app.batch.reading import NO_NUL
 from app.batch.types import OPEN, SPAN_SECONDS, Batch, Result, State
+from app.batch.vendors.file_store import File, Usage
 from app.errors import BadRequestError, build_misfit
 from app.providers.endpoints import ENDPOINTS
 

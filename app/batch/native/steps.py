@@ -9,11 +9,11 @@ from typing import IO
 
 import msgspec
 
-from app.batch.native_reading import Reader
-from app.batch.native_remote import AgainError, Door, GoneError, RefusedError, Vendors
-from app.batch.native_request_store import settle_rest
-from app.batch.native_store import advance_native, end_native, find_remote, list_known
-from app.batch.native_types import (
+from app.batch.native.reading import Reader
+from app.batch.native.remote import AgainError, Door, GoneError, RefusedError, Vendors
+from app.batch.native.request_store import settle_rest
+from app.batch.native.store import advance_native, end_native, find_remote, list_known
+from app.batch.native.types import (
     INPUT,
     RESULTS,
     STOPPED,
@@ -24,7 +24,7 @@ from app.batch.native_types import (
     NotOursError,
     Run,
 )
-from app.batch.native_writing import Writer, Written
+from app.batch.native.writing import Writer, Written
 from app.gateway.parts import Parts
 from app.providers.batches import BATCH_PROTOCOLS, Remote, list_leftovers, list_result_paths
 from app.providers.registry import Provider

@@ -6,9 +6,9 @@ from typing import IO
 
 import msgspec
 
-from app.batch.native_calls import Prepared, look_up, prepare
-from app.batch.native_request_store import find_requests, finish_native, let_go, list_keys, mark_sent, unsend
-from app.batch.native_types import NativeBatch, NativeRequest, Run
+from app.batch.native.calls import Prepared, look_up, prepare
+from app.batch.native.request_store import find_requests, finish_native, let_go, list_keys, mark_sent, unsend
+from app.batch.native.types import NativeBatch, NativeRequest, Run
 from app.batch.types import Done, Key
 from app.errors import RelayError
 from app.gateway.parts import Parts

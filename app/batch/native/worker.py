@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from app.batch.native_steps import Again, Steps
-from app.batch.native_store import (
+from app.batch.native.steps import Again, Steps
+from app.batch.native.store import (
     Planning,
     claim_natives,
     forget_natives,
@@ -27,7 +27,7 @@ from app.batch.native_store import (
     renew_natives,
     take_out_late,
 )
-from app.batch.native_types import Bounds, Group, NotOursError
+from app.batch.native.types import Bounds, Group, NotOursError
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.gateway.parts import Parts
 from app.providers.batches import BATCH_PROTOCOLS

@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg
 
 from app.batch.desk import Desk
-from app.batch.file_store import find_new
 from app.batch.intake_store import claim_reading, renew_reading
-from app.batch.openai_intake import FileIntake, fail
+from app.batch.vendors.file_store import find_new
+from app.batch.vendors.openai_intake import FileIntake, fail
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import ConflictError, RelayError, UnavailableError
 from app.gateway.parts import Parts

@@ -10,7 +10,7 @@ from msgspec import structs
 from sqlalchemy import Connection as ControlConnection
 from sqlalchemy import select, update
 
-from app.batch.telling import PURPOSE, Verdict
+from app.batch.webhooks.telling import PURPOSE, Verdict
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.db.connection import Connection
 from app.db.tables import batches

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import psycopg
 
-from app.batch.egress import EgressError, choose_addresses, read_target
-from app.batch.telling import PURPOSE, Verdict, build_failed, build_headers, judge
-from app.batch.webhook_store import Delivery, claim_delivery, conclude
+from app.batch.webhooks.egress import EgressError, choose_addresses, read_target
+from app.batch.webhooks.store import Delivery, claim_delivery, conclude
+from app.batch.webhooks.telling import PURPOSE, Verdict, build_failed, build_headers, judge
 from app.catalog.secrets import SecretUnreadableError, Vault
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import UpstreamFailure

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from litestar.types import Receive
 
-from app.batch.asking import Asked
 from app.batch.desk import Desk
-from app.batch.file_store import complete_file, delete_file, find_file, insert_file, insert_piece, stream_pieces
-from app.batch.multipart import Event, Field, FileBegins, FileData, FileEnds, FormReader, find_boundary
-from app.batch.openai_shape import build_file, read_expiry
+from app.batch.vendors.asking import Asked
+from app.batch.vendors.file_store import complete_file, delete_file, find_file, insert_file, insert_piece, stream_pieces
+from app.batch.vendors.multipart import Event, Field, FileBegins, FileData, FileEnds, FormReader, find_boundary
+from app.batch.vendors.openai_shape import build_file, read_expiry
 from app.errors import BadRequestError, NotFoundError
 from app.gateway.batch_links import find_base
 from app.gateway.passing import pass_on

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import aclosing
 from functools import partial
 
-from app.batch.native_remote import Door, Vendors
-from app.batch.native_request_store import find_requests, finish_native
-from app.batch.native_results import conclude, find_key
-from app.batch.native_types import NativeBatch, Run
+from app.batch.native.remote import Door, Vendors
+from app.batch.native.request_store import find_requests, finish_native
+from app.batch.native.results import conclude, find_key
+from app.batch.native.types import NativeBatch, Run
 from app.batch.types import Key
 from app.gateway.parts import Parts
 from app.providers.batches import LineReader, RemoteResult

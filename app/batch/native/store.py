@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec import structs
 
-from app.batch.native_types import Advance, Bounds, Group, NativeBatch, NativeEnd, NativeState, NotOursError
+from app.batch.native.types import Advance, Bounds, Group, NativeBatch, NativeEnd, NativeState, NotOursError
 from app.batch.waking import NOTIFY
 from app.batch.work_store import BEGIN_BATCHES
 from app.db.connection import Connection

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from app.batch.asking import Asked
 from app.batch.desk import Desk
-from app.batch.file_store import (
+from app.batch.vendors.asking import Asked
+from app.batch.vendors.file_store import (
     OUTCOMES,
     File,
     delete_file,
@@ -19,7 +19,7 @@ from app.batch.file_store import (
     measure_output,
     stream_pieces,
 )
-from app.batch.openai_shape import LINE_SIZES, build_file, build_page, find_file_id, write_file_id, write_line
+from app.batch.vendors.openai_shape import LINE_SIZES, build_file, build_page, find_file_id, write_file_id, write_line
 from app.batch.view_store import find_batch, find_instant
 from app.errors import BadRequestError, NotFoundError
 from app.wire.http import Headers

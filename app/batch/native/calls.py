@@ -7,7 +7,7 @@ import msgspec
 from app.analytics.rows import build_priced_row
 from app.batch.calling import as_batch, without_retries
 from app.batch.intake import check_endpoint
-from app.batch.native_types import Group, NativeRequest
+from app.batch.native.types import Group, NativeRequest
 from app.batch.types import Done
 from app.errors import BadGatewayError, RelayError, UnauthenticatedError
 from app.gateway.call import Call

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.batch.egress import EgressError, check_target, read_target
+from app.batch.webhooks.egress import EgressError, check_target, read_target
 from app.catalog.secrets import Vault
 from app.catalog.types import BatchConfig
 from app.errors import BadRequestError

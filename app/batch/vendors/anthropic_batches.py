@@ -9,7 +9,13 @@ from typing import Any
 
 import msgspec
 
-from app.batch.anthropic_shape import (
+from app.batch.deadlines import read_span
+from app.batch.desk import Desk
+from app.batch.intake import Intake
+from app.batch.reading import ObjectSplitter
+from app.batch.stopping_store import delete_ended
+from app.batch.types import OPEN, SPAN_SECONDS, Batch, NewBatch, Shape
+from app.batch.vendors.anthropic_shape import (
     build_batch,
     build_page,
     check_head,
@@ -18,13 +24,7 @@ from app.batch.anthropic_shape import (
     write_id,
     write_line,
 )
-from app.batch.asking import Asked
-from app.batch.deadlines import read_span
-from app.batch.desk import Desk
-from app.batch.intake import Intake
-from app.batch.reading import ObjectSplitter
-from app.batch.stopping_store import delete_ended
-from app.batch.types import OPEN, SPAN_SECONDS, Batch, NewBatch, Shape
+from app.batch.vendors.asking import Asked
 from app.batch.view_store import find_batch, list_batches
 from app.errors import BadRequestError, NotFoundError
 from app.gateway.batch_links import find_base

@@ -8,8 +8,8 @@ import msgspec
 
 from app.analytics.rows import build_priced_row
 from app.analytics.types import RequestRow
-from app.batch.native_calls import Prepared, prepare
-from app.batch.native_types import Group, NativeRequest
+from app.batch.native.calls import Prepared, prepare
+from app.batch.native.types import Group, NativeRequest
 from app.batch.types import Done, Key, Outcome
 from app.errors import RelayError, write_error
 from app.gateway.answers import JSON, Answer

@@ -9,8 +9,8 @@ import msgspec
 from psycopg.sql import SQL
 
 from app.batch.ending_store import LOCK_BATCHES, finish
-from app.batch.native_store import check_ours
-from app.batch.native_types import NativeBatch, NativeRequest, Place
+from app.batch.native.store import check_ours
+from app.batch.native.types import NativeBatch, NativeRequest, Place
 from app.batch.types import Done, Key
 from app.batch.waking import NOTIFY
 from app.batch.work_store import build_hold

@@ -7,11 +7,11 @@ from uuid import UUID
 import msgspec
 
 from app.batch.desk import Desk
-from app.batch.file_store import File, find_file, stream_pieces
 from app.batch.intake import Intake
 from app.batch.intake_store import clear_requests, fail_batch
 from app.batch.reading import LineSplitter, OpenAILine, UnfitRequestError, read_struct
 from app.batch.types import Item, NewBatch
+from app.batch.vendors.file_store import File, find_file, stream_pieces
 
 MAX_ERRORS = 100
 TURN_LINES = 50

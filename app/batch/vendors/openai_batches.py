@@ -6,13 +6,14 @@ from uuid import UUID
 
 import msgspec
 
-from app.batch.asking import Asked
 from app.batch.desk import Desk
-from app.batch.file_store import File, claim_one, find_file, list_outputs, sum_usage
 from app.batch.intake import check_endpoint
 from app.batch.intake_store import delete_batch, insert_batch
-from app.batch.openai_intake import FileIntake
-from app.batch.openai_shape import (
+from app.batch.types import OPEN, Batch, NewBatch, Shape
+from app.batch.vendors.asking import Asked
+from app.batch.vendors.file_store import File, claim_one, find_file, list_outputs, sum_usage
+from app.batch.vendors.openai_intake import FileIntake
+from app.batch.vendors.openai_shape import (
     CreateBatch,
     build_batch,
     build_page,
@@ -21,7 +22,6 @@ from app.batch.openai_shape import (
     read_create,
     read_window,
 )
-from app.batch.types import OPEN, Batch, NewBatch, Shape
 from app.batch.view_store import find_batch, list_batches
 from app.db.connection import Connection
 from app.errors import BadRequestError, ConflictError, NotFoundError

@@ -1,0 +1,1 @@
+"""Batches and files in OpenAI's and Anthropic's words."""

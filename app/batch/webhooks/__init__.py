@@ -1,0 +1,1 @@
+"""Telling of batches that are over."""

@@ -148,6 +148,7 @@ def upgrade() -> None:
     op.create_index('ix_batch_requests_native', 'batch_requests', ['native_id'], unique=False, postgresql_where=sa.text("state = 'native'"))
     op.create_index('ix_batch_requests_pooled', 'batch_requests', ['not_before'], unique=False, postgresql_where=sa.text("state = 'pooled'"))
     op.create_index('ix_batch_requests_queued', 'batch_requests', ['batch_id', 'not_before', 'position'], unique=False, postgresql_where=sa.text("state = 'queued'"))
+    op.create_index('ix_batch_requests_suspect', 'batch_requests', ['not_before'], unique=False, postgresql_where=sa.text("state = 'queued' AND rescues >= 2"))
     op.create_index('ix_batch_requests_running', 'batch_requests', ['lease_until'], unique=False, postgresql_where=sa.text("state = 'running'"))
     op.create_table('webhook_deliveries',
     sa.Column('id', sa.UUID(), nullable=False),
@@ -193,11 +194,19 @@ def upgrade() -> None:
     sa.Column('at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('worker_id', name=op.f('pk_worker_deaths'))
     )
+    op.create_table('provider_files',
+    sa.Column('provider', sa.Text(), nullable=False),
+    sa.Column('file_id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.UUID(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.PrimaryKeyConstraint('provider', 'file_id', name=op.f('pk_provider_files'))
+    )
     run_file('0006_batch.sql')
 
 
 def downgrade() -> None:
     run_file('0006_batch.down.sql')
+    op.drop_table('provider_files')
     op.drop_table('worker_deaths')
     op.drop_table('batch_results')
     op.drop_table('webhook_deliveries')

@@ -1,11 +1,13 @@
 """Asking a provider at the price of a batch whether a similar answer was right: nobody waits for it."""
 
 import asyncio
+from functools import partial
 
 from app.access.rights import join_tags
-from app.batch.desk import Desk
+from app.batch.desk import NOT_FOUND, Desk
 from app.batch.types import Item, NewBatch, Result
-from app.errors import RelayError
+from app.batch.view_store import find_batch
+from app.errors import NotFoundError, RelayError
 from app.gateway.call import Call
 from app.gateway.forwarding import to_stream
 from app.gateway.inner import CHECK_TAG
@@ -56,10 +58,12 @@ def build_check(call: Call) -> NewBatch:
 
 
 async def wait_for_result(new: NewBatch, desk: Desk) -> Result:
-    """Return the result of the one request, once there is one."""
+    """Return the result of the one request, once there is one. Raises NotFoundError when the batch is deleted."""
     wait = FIRST_LOOK_SECONDS
     while True:
         await asyncio.sleep(wait)
         async for page in desk.stream_results(new.id):
             return page[0]
+        if await desk.read(partial(find_batch, batch_id=new.id)) is None:
+            raise NotFoundError(NOT_FOUND)
         wait = min(wait * 2, LOOK_SECONDS)

@@ -8,10 +8,9 @@ from litestar.types import HTTPScope
 from app.access.rights import join_tags
 from app.batch.deadlines import read_span
 from app.batch.desk import Desk
-from app.batch.intake import LATER
+from app.batch.intake import LATER, check_model
 from app.batch.own_shape import build_accepted, encode
 from app.batch.types import SPAN_SECONDS, Item, NewBatch
-from app.batch.view_store import find_pace
 from app.errors import BadRequestError
 from app.gateway.call import Call
 from app.gateway.exchange import JSON, Exchange
@@ -34,6 +33,7 @@ async def defer(call: Call, scope: HTTPScope, exchange: Exchange, desk: Desk) ->
         raise BadRequestError(OWN_KEY)
     if call.route.endpoint is None or call.route.endpoint.name not in LATER:
         raise BadRequestError(NOT_LATER, param="prefer")
+    check_model(call)
     new = build_batch(call)
     if await repeat(call, exchange, desk.parts.idempotent):
         return
@@ -41,7 +41,7 @@ async def defer(call: Call, scope: HTTPScope, exchange: Exchange, desk: Desk) ->
     await intake.open()
     try:
         await intake.add(Item(custom_id=NAME, path=new.path or "", body=call.body))
-        pace = await desk.read(find_pace)
+        pace = await desk.find_pace()
         ahead = await intake.accept()
     except BaseException:
         await intake.drop()

@@ -12,18 +12,22 @@ from app.access.types import Caller
 from app.batch.intake import Intake
 from app.batch.stopping_store import cancel_batch
 from app.batch.types import Batch, NewBatch, Outcome, Result, Shape
-from app.batch.view_store import ALL_OUTCOMES, find_batch, ping, stream_results
+from app.batch.view_store import ALL_OUTCOMES, find_batch, find_pace, ping, stream_results
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
-from app.errors import NotFoundError, UnavailableError
+from app.errors import BadRequestError, NotFoundError, UnavailableError
 from app.gateway.parts import Parts
 
 T = TypeVar("T")
 
-READ_SECONDS = 10.0
-FRESH_SECONDS = 1.0
-REOPEN_SECONDS = 0.3
+READ_SECONDS = 5.0
 CHANGE_SECONDS = 30.0
+FRESH_SECONDS = 1.0
+PING_SECONDS = 0.4
+REOPEN_SECONDS = 0.3
+PACE_SECONDS = 10.0
 AWAY = "The database is away."
+UNFIT = "Something in it cannot be stored: a NUL character, or a number that is too large."
+AWAY_ERRORS = (DatabaseAwayError, psycopg.OperationalError)
 RETRY_SOON = ((b"retry-after", b"1"),)
 NOT_FOUND = "There is no such batch."
 
@@ -37,6 +41,8 @@ class Desk:
         self._writer = PatientConnection(url, name="relaycore batch intake")
         self._asked: set[asyncio.Task[Any]] = set()
         self._fresh_until: dict[int, float] = {}
+        self._pace: float | None = None
+        self._pace_until = 0.0
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -78,14 +84,25 @@ class Desk:
         """Yield the results of a batch page by page, in the order of its requests."""
         return stream_results(self.read, batch_id, outcomes, after)
 
+    async def find_pace(self) -> float | None:
+        """Return how many requests a second were finished lately, as it was known a moment ago; None: hardly any."""
+        now = time.monotonic()
+        if now >= self._pace_until:
+            self._pace, self._pace_until = await self.read(find_pace), now + PACE_SECONDS
+        return self._pace
+
     async def _freshen(self, connection: PatientConnection) -> None:
-        """Find out before it matters that a connection broke while nobody used it."""
+        """Find out before it matters that a connection broke while nobody used it, or that nobody answers."""
         if time.monotonic() < self._fresh_until.get(id(connection), 0.0):
             return
+        began = time.monotonic()
         try:
-            await connection.run(ping, seconds=READ_SECONDS)
-        except (DatabaseAwayError, psycopg.OperationalError):
+            await connection.run(ping, seconds=PING_SECONDS)
+        except AWAY_ERRORS:
+            if time.monotonic() - began >= PING_SECONDS:
+                raise  # it is there and does not answer
             await asyncio.sleep(REOPEN_SECONDS)
+            await connection.run(ping, seconds=PING_SECONDS)
 
     async def _run(
         self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
@@ -104,10 +121,12 @@ class Desk:
     async def _ask(
         self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]], seconds: float
     ) -> T:
-        await self._freshen(connection)
         try:
+            await self._freshen(connection)
             done = await connection.run(work, seconds=seconds)
-        except (DatabaseAwayError, psycopg.OperationalError) as error:
+        except AWAY_ERRORS as error:
             raise UnavailableError(AWAY, headers=RETRY_SOON) from error
+        except psycopg.DataError as error:  # NUL in a text, or a number that is too large for its place
+            raise BadRequestError(UNFIT) from error
         self._fresh_until[id(connection)] = time.monotonic() + FRESH_SECONDS
         return done

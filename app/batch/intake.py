@@ -7,6 +7,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from psycopg.errors import ForeignKeyViolation
+
 from app.access.budget_types import Answer, Ask
 from app.access.budgets import AWAY, explain
 from app.access.escrow import Scopes
@@ -14,11 +16,13 @@ from app.access.types import Caller
 from app.batch.intake_store import (
     HELD_SECONDS,
     accept_batch,
+    clear_cancelled,
     clear_requests,
     delete_batch,
     describe_batch,
     insert_batch,
     insert_requests,
+    keep_intake,
 )
 from app.batch.reading import UnfitRequestError, read_request
 from app.batch.types import Item, NewBatch, NewRequest
@@ -50,6 +54,7 @@ PIECE_BYTES = 2 * 2**20
 LATER = frozenset({"chat", "completions", "embeddings", "messages", "responses"})
 """The endpoints whose calls can wait."""
 
+GONE = "The batch was cancelled, or somebody else reads it now."
 RETRY_SOON = ((b"retry-after", b"1"),)
 
 
@@ -124,7 +129,8 @@ class Intake:
         ahead, answers = await self._change(lambda c: accept_batch(c, self._new.id, attempt, self.total, asks))
         refuse_unpaid(asks, answers)
         if ahead < 0:
-            raise ConflictError("The batch was cancelled, or somebody else reads it now.")
+            await self._change(partial(clear_cancelled, batch_id=self._new.id))
+            raise ConflictError(GONE)
         return ahead
 
     async def drop(self) -> None:
@@ -136,7 +142,11 @@ class Intake:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
             store = partial(insert_requests, batch_id=self._new.id, first=self._stored, requests=waiting)
-            await self._change(store)
+            try:
+                await self._change(store)
+            except ForeignKeyViolation as error:
+                raise ConflictError(GONE) from error
+            await self._change(partial(keep_intake, batch_id=self._new.id))
             self._stored += len(waiting)
 
     async def _judge(self, item: Item) -> NewRequest:
@@ -144,6 +154,7 @@ class Intake:
         try:
             call = build_call(self._caller, item.path, item.body, self._parts)
             check_endpoint(call)
+            check_model(call)
             chosen = find_plan(call, self._snapshot)
             ways = Ways(*list_targets(chosen, call, self._snapshot, self._parts.routing, self._parts.catalog.prices))
             need = await find_need(call, ways, self._new.tags, self._parts)
@@ -214,6 +225,12 @@ def check_endpoint(call: Call) -> None:
     allowed = call.caller.routes
     if allowed is not None and endpoint.name not in allowed:
         raise ForbiddenError("This API key may not use this route.", code="route_not_allowed")
+
+
+def check_model(call: Call) -> None:
+    """Raise UnfitRequestError for a model's name that no text of Postgres can hold."""
+    if call.fields.model is not None and "\0" in call.fields.model:
+        raise UnfitRequestError("The name of the model has a NUL in it.", param="model")
 
 
 def may_be_native(new: NewBatch, config: BatchConfig) -> bool:

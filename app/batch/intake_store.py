@@ -21,16 +21,21 @@ INSERT_BATCH = """
 INSERT INTO batches (
     id, shape, user_id, api_key_id, team_id, organization_id, tags, path, provider, model, state, priority, native,
     options,
-    input_file_id, metadata, webhook_url, webhook_secret, idempotency_key, deadline_at, expires_at)
+    input_file_id, metadata, webhook_url, webhook_secret, idempotency_key, lease_until, deadline_at, expires_at)
 VALUES (
     %(id)s, %(shape)s, %(user_id)s, %(api_key_id)s, %(team_id)s, %(organization_id)s, %(tags)s::text[], %(path)s,
     %(provider)s, %(model)s, 'validating', %(priority)s, %(native)s,
     %(options)s::jsonb, %(input_file_id)s, %(metadata)s::jsonb,
     %(webhook_url)s, %(webhook_secret)s, %(idempotency_key)s,
+    CASE WHEN %(input_file_id)s::uuid IS NULL THEN now() + make_interval(secs => %(intake_seconds)s) END,
     CASE WHEN %(deadline)s THEN now() + make_interval(secs => %(span_seconds)s) END,
     now() + make_interval(secs => %(span_seconds)s))
 """
 CLEAR_REQUESTS = "DELETE FROM batch_requests WHERE batch_id = %s"
+CLEAR_CANCELLED = """
+DELETE FROM batch_requests AS r USING batches AS b
+WHERE r.batch_id = %s AND b.id = r.batch_id AND b.state = 'cancelled' AND b.total = 0
+"""
 # What stands behind the requests in a body is known last.
 DESCRIBE = """
 UPDATE batches SET priority = %(priority)s, native = %(native)s, metadata = %(metadata)s::jsonb,
@@ -74,7 +79,16 @@ WHERE id = %(id)s AND state = 'validating' AND attempt = %(attempt)s RETURNING i
 # Plans that were made while there were few requests (those of foreign keys as well) look through all of them for each.
 ANALYZE = "ANALYZE (SKIP_LOCKED) batch_requests"
 MANY_REQUESTS = 2000
+KEEP_INTAKE = """
+UPDATE batches SET lease_until = now() + make_interval(secs => %s)
+WHERE id = %s AND state = 'validating' AND input_file_id IS NULL
+"""
+DELETE_STALLED = """
+DELETE FROM batches WHERE id = %s AND state = 'validating' AND input_file_id IS NULL AND lease_until < now()
+"""
 HELD_SECONDS = 5e8
+INTAKE_SECONDS = 60.0
+"""How long after its last piece a batch that is sent counts as one that somebody still sends."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -99,7 +113,13 @@ async def describe_batch(connection: Connection, new: NewBatch, *, native: bool)
 def _list_values(new: NewBatch) -> dict[str, Any]:
     metadata = None if new.metadata is None else json.dumps(new.metadata)
     options = _encode(new.options).decode()
-    return {**structs.asdict(new), "metadata": metadata, "tags": list(new.tags), "options": options}
+    return {
+        **structs.asdict(new),
+        "intake_seconds": INTAKE_SECONDS,
+        "metadata": metadata,
+        "tags": list(new.tags),
+        "options": options,
+    }
 
 
 async def insert_requests(connection: Connection, batch_id: UUID, first: int, requests: Sequence[NewRequest]) -> None:
@@ -125,9 +145,24 @@ async def insert_requests(connection: Connection, batch_id: UUID, first: int, re
             )
 
 
+async def keep_intake(connection: Connection, batch_id: UUID) -> None:
+    """Say that a batch is still being sent."""
+    await connection.execute(KEEP_INTAKE, (INTAKE_SECONDS, batch_id))
+
+
+async def delete_stalled(connection: Connection, batch_id: UUID) -> None:
+    """Take back a batch that nobody sends any more: whoever read it has died."""
+    await connection.execute(DELETE_STALLED, (batch_id,))
+
+
 async def clear_requests(connection: Connection, batch_id: UUID) -> None:
     """Take back what was stored of a batch that is read once more."""
     await connection.execute(CLEAR_REQUESTS, (batch_id,))
+
+
+async def clear_cancelled(connection: Connection, batch_id: UUID) -> None:
+    """Take back what was still stored of a batch that was cancelled while it was read; of no other."""
+    await connection.execute(CLEAR_CANCELLED, (batch_id,))
 
 
 async def delete_batch(connection: Connection, batch_id: UUID) -> None:

@@ -1,12 +1,16 @@
 """Reading a batch in RelayCore's own words out of a body of any size, request by request."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
 from app.access.rights import join_tags
 from app.access.types import Caller
+from app.batch.arriving import read_aside, take_turns
 from app.batch.deadlines import read_span
 from app.batch.desk import Desk
 from app.batch.intake import Intake
@@ -19,9 +23,8 @@ from app.batch.own_shape import (
     read_item,
     read_source,
 )
-from app.batch.reading import ObjectSplitter
+from app.batch.reading import ObjectSplitter, UnfitRequestError
 from app.batch.types import SPAN_SECONDS, NewBatch
-from app.batch.view_store import find_pace
 from app.batch.webhooks.telling import Agreed, agree
 from app.errors import BadRequestError, Dialect
 from app.gateway.options import Options
@@ -29,6 +32,36 @@ from app.wire.ids import make_uuid7
 
 NO_REQUESTS = "A batch has at least one request."
 TOO_LATE = "In a body of this size 'provider' and 'model' must stand before 'requests'."
+TURN_REQUESTS = 25
+"""After so many requests others have a turn."""
+
+
+class _Early:
+    """The requests that come before it is known where they go: their bytes, and where each of them ends."""
+
+    def __init__(self, max_bytes: int, max_requests: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_requests = max_requests
+        self._bytes = bytearray()
+        self._ends = array("Q")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[bytes]:
+        start = 0
+        for end in self._ends:
+            yield bytes(self._bytes[start:end])
+            start = end
+
+    def add(self, element: bytes) -> None:
+        """Keep one more. Raises BadRequestError when there are too many, or too much is in them."""
+        if len(self._ends) >= self._max_requests:
+            raise UnfitRequestError(f"A batch has at most {self._max_requests} requests.", code="too_many_requests")
+        self._bytes += element
+        if len(self._bytes) > self._max_bytes:
+            raise BadRequestError(TOO_LATE, param="provider")
+        self._ends.append(len(self._bytes))
 
 
 class _Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,16 +94,16 @@ class OwnIntake:
         self._deadline = deadline
         self._key = key
         self._digest = digest
-        self._splitter = ObjectSplitter(desk.parts.settings.max_body_bytes)
-        self._early: list[bytes] = []
-        self._early_bytes = 0
+        max_bytes = desk.parts.settings.max_body_bytes
+        self._splitter = ObjectSplitter(max_bytes)
+        self._early = _Early(max_bytes, desk.parts.catalog.current.batch.max_requests)
         self._number = 0
         self._opened: _Opened | None = None
 
     async def read(self, body: AsyncIterator[bytes]) -> BatchAccepted:
         """Return the word that the batch is accepted. Raises RelayError for what is wrong with it."""
         try:
-            async for data in body:
+            async for data in take_turns(body):
                 for element in self._splitter.feed(data):
                     await self._take(element)
             return await self._accept(self._splitter.close())
@@ -80,14 +113,13 @@ class OwnIntake:
             raise
 
     async def _take(self, element: bytes) -> None:
-        opened = self._opened or await self._open(self._splitter.peek())
-        if opened is not None:
+        opened = self._opened
+        if opened is None and not self._early:  # what stands before the requests is the same for all of them
+            opened = await self._open(self._splitter.peek())
+        if opened is None:
+            self._early.add(element)
+        else:
             await self._add(opened, element)
-            return
-        self._early.append(element)
-        self._early_bytes += len(element)
-        if self._early_bytes > self._desk.parts.settings.max_body_bytes:
-            raise BadRequestError(TOO_LATE, param="provider")
 
     async def _open(self, said: bytes) -> "_Opened | None":
         """Store the batch itself once it has been said where its requests go; None before."""
@@ -116,8 +148,11 @@ class OwnIntake:
         return self._opened
 
     async def _add(self, opened: "_Opened", element: bytes) -> None:
-        await opened.intake.add(read_item(element, self._number, opened.head))
+        read = partial(read_item, element, self._number, opened.head)
+        await opened.intake.add(await read_aside(read, len(element)))
         self._number += 1
+        if self._number % TURN_REQUESTS == 0:
+            await asyncio.sleep(0)
 
     async def _accept(self, said: bytes) -> BatchAccepted:
         head = read_head(said)
@@ -128,7 +163,7 @@ class OwnIntake:
             await self._add(opened, element)
         agreed = self._agree(opened.new, head.options)
         await opened.intake.describe(self._describe(opened.new, head.options, agreed))
-        pace = await self._desk.read(find_pace)
+        pace = await self._desk.find_pace()
         ahead = await opened.intake.accept()
         secret = None if agreed is None else agreed.shown
         return build_accepted(opened.new.id, opened.intake.total, ahead, pace, datetime.now(UTC), secret)

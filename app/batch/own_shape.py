@@ -52,6 +52,11 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     webhook_secret: Annotated[str, Meta(min_length=24, max_length=512)] | None = None
     metadata: Annotated[dict[str, Any], Meta(max_length=64)] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no text of Postgres can hold."""
+        if self.metadata is not None and b"\\u0000" in msgspec.json.encode(self.metadata):
+            raise ValueError("`metadata` has a NUL in it")
+
 
 class BatchSource(msgspec.Struct, frozen=True, kw_only=True):
     """What must be known of a batch for its requests to be read."""

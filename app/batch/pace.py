@@ -4,8 +4,6 @@ The slow start, additive increase and multiplicative decrease of TCP's congestio
 by itself.
 """
 
-from collections.abc import Iterable
-
 import msgspec
 
 START = 4.0
@@ -50,16 +48,9 @@ class Pace:
             lane.limit, lane.refused = max(lane.limit / 2, LEAST), True
         lane.rests_until = max(lane.rests_until, now + min(wait_seconds, LONGEST_REST_SECONDS))
 
-    def list_resting(self, now: float) -> list[str]:
-        """Return the providers that get no further call now."""
-        return [name for name, lane in self._lanes.items() if now < lane.rests_until or lane.calls >= int(lane.limit)]
-
-    def find_room(self, free: int, now: float) -> int:
-        """Return how many calls may begin together: no more than the least of the providers in use has room for."""
-        rooms = [int(lane.limit) - lane.calls for lane in self._lanes.values() if now >= lane.rests_until]
-        return min([free, *(room for room in rooms if room > 0)])
-
-    def forget(self, kept: Iterable[str]) -> None:
-        """Forget the providers that are not there any more."""
-        names = set(kept)
-        self._lanes = {name: lane for name, lane in self._lanes.items() if name in names or lane.calls}
+    def list_rooms(self, now: float) -> dict[str, int]:
+        """Return how many further calls each provider in use gets now; 0 for one that rests."""
+        return {
+            name: 0 if now < lane.rests_until else max(int(lane.limit) - lane.calls, 0)
+            for name, lane in self._lanes.items()
+        }

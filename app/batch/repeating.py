@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 
 from app.access.types import Caller
 from app.batch.desk import Desk
+from app.batch.intake_store import delete_stalled
 from app.batch.own_shape import BatchAccepted, build_accepted
 from app.batch.types import KeyTakenError
 from app.batch.view_store import count_ahead, find_batch, find_repeated
@@ -53,6 +55,8 @@ async def repeat_acceptance(taken: KeyTakenError, body: HashedBody, caller: Call
     found = await desk.read(lambda c: find_repeated(c, caller.user_id, taken.key))
     batch = await desk.read(lambda c: find_batch(c, found[0])) if found is not None else None
     if found is None or batch is None or found[1] is None:
+        if found is not None:  # the one who sent it may be dead; then the next try finds the key free
+            await desk.change(partial(delete_stalled, batch_id=found[0]))
         raise in_flight("")
     if found[1] != body.digest():
         raise reused()

@@ -12,6 +12,7 @@ from litestar.response import Stream
 
 from app.access.pages import Cursor, Limit, find_id, read_cursor, write_cursor
 from app.access.types import Caller
+from app.batch.arriving import unpack
 from app.batch.desk import Desk
 from app.batch.own_intake import OwnIntake
 from app.batch.own_shape import BatchAccepted, BatchPage, BatchRequest, BatchView, build_result, build_view, encode
@@ -46,7 +47,8 @@ async def add_batch(request: BatchHttpRequest, desk: NamedDependency[Desk]) -> B
     sent = read_sent(cast(Headers, request.scope["headers"]))
     if brings_own_key(sent):
         raise BadRequestError(OWN_KEY)
-    body = HashedBody(stream_body(request.receive, desk.parts.settings.max_upload_bytes))
+    limit = desk.parts.settings.max_upload_bytes
+    body = HashedBody(unpack(stream_body(request.receive, limit), sent.content_encoding, limit))
     intake = OwnIntake(
         desk,
         caller,

@@ -51,10 +51,10 @@ WHERE v.process_id = %(id)s GROUP BY v.id
 """
 RELEASE_SPARE = "SELECT relaycore_release(%s, %s::uuid[], %s::numeric[])"
 FIND_LATE = """
-SELECT id FROM batches
-WHERE state IN ('queued', 'processing') AND expires_at < now()
-AND EXISTS (SELECT FROM batch_requests AS r
-            WHERE r.batch_id = batches.id AND (r.state IN ('queued', 'pooled') OR r.state = 'native'))
+SELECT id, CASE state WHEN 'cancelling' THEN 'cancelled' ELSE 'expired' END FROM batches AS b
+WHERE (b.state = 'cancelling' OR (b.state IN ('queued', 'processing') AND b.expires_at < now()))
+AND EXISTS (SELECT FROM batch_requests AS r WHERE r.batch_id = b.id AND r.state IN ('queued', 'pooled', 'native')
+            AND (b.state <> 'cancelling' OR r.state <> 'native'))
 LIMIT 10
 """
 DELETE_ENDED = "DELETE FROM batches WHERE id = %s AND finished_at IS NOT NULL"
@@ -84,15 +84,18 @@ async def delete_ended(connection: Connection, batch_id: UUID) -> None:
     await connection.execute(DELETE_ENDED, (batch_id,))
 
 
-async def expire_late(connection: Connection) -> int:
-    """End what waits in batches whose time is over, and return how many batches those were."""
-    late = [cast(UUID, line[0]) for line in await (await connection.execute(FIND_LATE)).fetchall()]
-    for batch_id in late:
+async def end_late(connection: Connection) -> int:
+    """End what waits in batches whose time is over, and what came back to those that were cancelled; return how many.
+
+    A request that was under way at the cancellation may be given back, or taken over from a dead worker, after it.
+    """
+    found = await (await connection.execute(FIND_LATE)).fetchall()
+    for batch_id, outcome in cast(list[tuple[UUID, Literal["cancelled", "expired"]]], found):
         async with connection.transaction():
             await connection.execute(LOCK_BATCHES, ([batch_id],))
-            await _drop(connection, batch_id, "expired")
+            await _drop(connection, batch_id, outcome)
         await free_holds(connection, [batch_id])
-    return len(late)
+    return len(found)
 
 
 async def _drop(connection: Connection, batch_id: UUID, outcome: Literal["cancelled", "expired"]) -> None:

@@ -17,12 +17,14 @@ _COLUMNS = SQL("""
     id, shape, user_id, api_key_id, path, provider, model, state, total, succeeded, errored, cancelled, expired,
     input_file_id, metadata, errors, created_at, deadline_at, expires_at, started_at, cancel_asked_at, finished_at
 """)
+# What is on its way in was not accepted yet, unless a file holds it.
+_SEEN = SQL("(state <> 'validating' OR input_file_id IS NOT NULL)")
 FIND = SQL("SELECT {} FROM batches WHERE id = %(id)s").format(_COLUMNS).as_bytes()
 LIST = (
     SQL("""
-SELECT {} FROM batches
+SELECT {columns} FROM batches
 WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND shape = ANY (%(shapes)s::text[])
-AND (%(after)s::uuid IS NULL
+AND {seen} AND (%(after)s::uuid IS NULL
      OR (created_at, id) < (coalesce((SELECT created_at FROM batches WHERE id = %(after)s), %(after_at)s), %(after)s))
 AND (%(before)s::uuid IS NULL
      OR (created_at, id) > (coalesce((SELECT created_at FROM batches WHERE id = %(before)s), %(before_at)s),
@@ -31,13 +33,17 @@ ORDER BY CASE WHEN %(before)s::uuid IS NULL THEN created_at END DESC,
          CASE WHEN %(before)s::uuid IS NULL THEN id END DESC, created_at, id
 LIMIT %(limit)s
 """)
-    .format(_COLUMNS)
+    .format(columns=_COLUMNS, seen=_SEEN)
     .as_bytes()
 )
-COUNT_ALL = """
+COUNT_ALL = (
+    SQL("""
 SELECT count(*) FROM batches
-WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND shape = ANY (%(shapes)s::text[])
-"""
+WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND shape = ANY (%(shapes)s::text[]) AND {seen}
+""")
+    .format(seen=_SEEN)
+    .as_bytes()
+)
 COUNT_AHEAD = """
 SELECT count(*) FROM batches WHERE state IN ('validating', 'queued', 'processing') AND created_at < %s
 """
@@ -52,8 +58,10 @@ HAS_RESULTS = "SELECT EXISTS (SELECT FROM batch_results WHERE batch_id = %s AND 
 FIND_REPEATED = "SELECT id, fingerprint FROM batches WHERE user_id = %s AND idempotency_key = %s"
 SUM_COSTS = "SELECT sum(cost_usd), sum(saved_usd) FROM batch_results WHERE batch_id = %s"
 PACE = """
-SELECT count(*), extract(epoch FROM now() - min(finished_at))::float8
-FROM (SELECT finished_at FROM batch_results WHERE finished_at > now() - interval '10 minutes' LIMIT 2000) AS s
+SELECT sum(total), extract(epoch FROM sum(finished_at - started_at))::float8
+FROM (SELECT total, started_at, finished_at FROM batches
+      WHERE finished_at > now() - interval '1 hour' AND created_at > now() - interval '1 day'
+      ORDER BY created_at DESC LIMIT 20) AS lately
 """
 DELETE_OLD = """
 DELETE FROM batches WHERE id IN (
@@ -156,9 +164,9 @@ async def sum_costs(connection: Connection, batch_id: UUID) -> tuple[Decimal | N
 
 
 async def find_pace(connection: Connection) -> float | None:
-    """Return how many requests were finished a second lately; None when hardly any were."""
-    line = cast(tuple[int, float | None], await (await connection.execute(PACE)).fetchone())
-    return line[0] / max(line[1], 1.0) if line[0] >= 10 and line[1] is not None else None
+    """Return how many requests a second were finished in the batches that ended lately; None when hardly any were."""
+    line = cast(tuple[int | None, float | None], await (await connection.execute(PACE)).fetchone())
+    return line[0] / max(line[1], 1.0) if line[0] is not None and line[0] >= 10 and line[1] is not None else None
 
 
 async def list_results(

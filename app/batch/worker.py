@@ -17,11 +17,22 @@ import psycopg
 
 from app.batch.calling import Calling
 from app.batch.ending_store import finish, free_forgotten
+from app.batch.judging import build_again
 from app.batch.outbox import Outbox
 from app.batch.pace import Pace
-from app.batch.stopping_store import expire_late
+from app.batch.quarantine import SUSPECT_FROM, Quarantine
+from app.batch.stopping_store import end_late
 from app.batch.types import Again, Done, Key, Unwanted, Work
-from app.batch.work_store import claim, find_hopeless, give_back, has_open, has_suspects, renew, rescue
+from app.batch.work_store import (
+    Room,
+    claim,
+    find_hopeless,
+    give_back,
+    has_suspects,
+    look_around,
+    renew,
+    rescue,
+)
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.errors import Dialect, RelayError, write_error
 from app.gateway.parts import Parts
@@ -29,6 +40,8 @@ from app.wire.ids import make_uuid7
 
 LEASE_SECONDS = 5.0
 KEEP_SECONDS = 1.0
+SPARE_SECONDS = 2.0
+JUMP_SECONDS = 2.0
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.05
 TIDY_SECONDS = 30.0
@@ -58,6 +71,7 @@ class BatchWorker:
 
     def __init__(self, url: str, parts: Parts) -> None:
         self.id = make_uuid7()
+        self._url = url
         self._parts = parts
         self._pace = Pace(parts.catalog.current.batch.concurrency)
         self._calling = Calling(parts, parts.directory.find_holder, self._pace)
@@ -66,7 +80,9 @@ class BatchWorker:
         self._outbox = Outbox(PatientConnection(url, name="relaycore batch results"), self._settled)
         self._running: dict[Key, Running] = {}
         self._wake = asyncio.Event()
+        self._quarantine = Quarantine()
         self._suspects = False
+        self._clock: float | None = None
         self._in_touch_since: float | None = None
         self._tidied_at = 0.0
 
@@ -93,14 +109,11 @@ class BatchWorker:
                 one.task.cancel()
         await asyncio.gather(*(one.task for one in running if one.task is not None), return_exceptions=True)
         await self._outbox.flush()
-        left = [one.work for one in self._running.values() if not one.ended]
-        if left:
-            again = [
-                Again(batch_id=w.batch_id, position=w.position, attempt=w.attempt, wait_seconds=0.0, counts=False)
-                for w in left
-            ]
-            await self._try(self._keeping, lambda c: give_back(c, again))
-        for connection in (self._claims, self._keeping, self._outbox.connection):
+        again = [build_again(one.work, 0.0, counts=False) for one in running if not one.ended]
+        last = PatientConnection(self._url, name="relaycore batches")  # the others may just have been broken off
+        if again:
+            await self._try(last, lambda c: give_back(c, again))
+        for connection in (last, self._claims, self._keeping, self._outbox.connection):
             await connection.close()
 
     async def _look_for_work(self) -> None:
@@ -118,26 +131,26 @@ class BatchWorker:
         """Claim what there is room for, and return after how many seconds to look again."""
         config = self._parts.catalog.current.batch
         self._pace.most = config.concurrency
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
+        choice = self._quarantine.choose(
+            now, waiting=self._suspects, running=len(self._running), alone_since=self._find_alone()
+        )
         # Whoever calls interactively comes first: each of their calls takes the place of one of ours, but for the last.
         free = max(config.concurrency - self._parts.traffic.calls, 1) - len(self._running)
-        if self._suspects:
-            free = 0 if self._running else 1  # a request that may kill its worker has it to itself
-        count = self._pace.find_room(free, now)
-        if count <= 0:
+        if choice == "nothing" or free <= 0:
             return LOOK_SECONDS
-        ask = partial(
-            claim,
-            worker_id=self.id,
-            count=count,
-            resting=self._pace.list_resting(now),
-            seconds=LEASE_SECONDS,
-            suspects=self._suspects,
-        )
+        suspect = choice == "suspect"
+        room = Room(count=1 if suspect else free, lanes=self._pace.list_rooms(now), most=config.concurrency)
+        ask = partial(claim, worker_id=self.id, room=room, seconds=LEASE_SECONDS, suspects=suspect)
         found = await self._try(self._claims, ask)
         for work in found or ():
             self._start(work)
         return SOON_SECONDS if found else LOOK_SECONDS
+
+    def _find_alone(self) -> float | None:
+        """Return since when a suspect is under way here; None when none is."""
+        since = [one.claimed_at for one in self._running.values() if one.work.rescues >= SUSPECT_FROM]
+        return min(since, default=None)
 
     def _start(self, work: Work) -> None:
         running = self._running[work.key] = Running(work=work, claimed_at=time.monotonic())
@@ -152,9 +165,7 @@ class BatchWorker:
             raise
         except Exception:
             logger.exception("request %d of batch %s failed", work.position, work.batch_id)
-            outcome = Again(
-                batch_id=work.batch_id, position=work.position, attempt=work.attempt, wait_seconds=5.0, counts=True
-            )
+            outcome = build_again(work, 5.0, counts=True)
         running.ended = True
         self._outbox.put(outcome)
 
@@ -174,37 +185,50 @@ class BatchWorker:
 
     async def _keep(self) -> None:
         asked_at = time.monotonic()
-        if await self._try(self._keeping, has_open) is False and not self._running:
-            self._in_touch_since = self._in_touch_since or asked_at
-            await self._tidy(asked_at)
+        around = await self._try(self._keeping, look_around)
+        if around is None:
+            self._in_touch_since = None
             return
-        kept = await self._try(self._keeping, partial(renew, worker_id=self.id, seconds=LEASE_SECONDS))
+        self._follow_clock(around[1], asked_at)
+        await self._tidy(asked_at)
+        if not around[0] and not self._running:
+            return
+        works = [one.work for one in self._running.values()]
+        ask = partial(renew, worker_id=self.id, works=works, seconds=LEASE_SECONDS, spare=SPARE_SECONDS)
+        kept = await self._try(self._keeping, ask)
         if kept is None:
             self._in_touch_since = None
             return
         self._stop_unwanted(kept, asked_at)
-        if self._in_touch_since is None:
-            self._in_touch_since = asked_at
         # After an outage every claim has run out; the living renew theirs before anybody is taken for dead.
-        if asked_at - self._in_touch_since >= LEASE_SECONDS:
+        if self._in_touch_since is not None and asked_at - self._in_touch_since >= LEASE_SECONDS:
             await self._rescue()
+        if await self._try(self._keeping, end_late):
+            self._wake.set()
         self._suspects = bool(await self._try(self._keeping, has_suspects))
-        await self._tidy(asked_at)
+
+    def _follow_clock(self, database_time: float, now: float) -> None:
+        """Note since when we are in touch; a clock that jumped says as little of the others as an outage does."""
+        skew = database_time - now
+        if self._clock is None or abs(skew - self._clock) > JUMP_SECONDS:
+            self._in_touch_since = None
+        self._clock = skew
+        if self._in_touch_since is None:
+            self._in_touch_since = now
 
     async def _tidy(self, now: float) -> None:
         if now - self._tidied_at >= TIDY_SECONDS:
             self._tidied_at = now
             await self._try(self._keeping, free_forgotten)
 
-    def _stop_unwanted(self, kept: dict[Key, tuple[int, Unwanted | None]], asked_at: float) -> None:
+    def _stop_unwanted(self, kept: dict[Key, Unwanted | None], asked_at: float) -> None:
         for key, one in list(self._running.items()):
             if one.ended or one.task is None or one.claimed_at >= asked_at:
                 continue
-            attempt, unwanted = kept.get(key, (-1, None))
-            if attempt != one.work.attempt:
+            if key not in kept:
                 one.task.cancel()  # taken over by somebody else: what we do has no effect any more
-            elif unwanted is not None and one.unwanted is None:
-                one.unwanted = unwanted
+            elif kept[key] is not None and one.unwanted is None:
+                one.unwanted = kept[key]
                 one.task.cancel()
 
     async def _rescue(self) -> None:
@@ -225,7 +249,6 @@ class BatchWorker:
                 hold=hold,
             )
             await self._try(self._keeping, partial(finish, done=[parked]))
-        await self._try(self._keeping, expire_late)
 
     async def _try(self, connection: PatientConnection, work: Callable[[Connection], Awaitable[T]]) -> T | None:
         """Return what `work` returns, None when the database does not answer or refuses."""

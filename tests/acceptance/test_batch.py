@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.gateway_process import TLS, Gateway
@@ -357,6 +358,43 @@ def test_an_idempotency_key_stands_for_one_batch(shared_gateway: Gateway) -> Non
     assert theirs.json()["batch_id"] != first.json()["batch_id"]
     broken = HTTP.post(url, json=body, headers={**headers, "idempotency-key": "x" * 300})
     assert broken.status_code == 400
+
+
+def test_a_key_of_a_batch_whose_sender_died_is_free_again(gateway: Gateway) -> None:
+    """A batch that was being read when its process died does not keep its key, and nobody sees it."""
+    with psycopg.connect(gateway.database_url, autocommit=True) as database:
+        database.execute(
+            "INSERT INTO batches (id, shape, user_id, state, expires_at, lease_until, idempotency_key) "
+            "SELECT gen_random_uuid(), 'relay', user_id, 'validating', now() + interval '1 day', "
+            "now() - interval '1 second', 'dead' FROM api_keys"
+        )
+    headers = {**bear(gateway.key), "idempotency-key": "dead"}
+    body = {"provider": "mock", "model": "echo", "requests": [ask("again", "a")]}
+    assert HTTP.get(f"{gateway.url}/v1/batch", headers=headers).json()["total"] == 0
+    first = HTTP.post(f"{gateway.url}/v1/batch", json=body, headers=headers)
+    assert (first.status_code, first.json()["error"]["code"]) == (409, "idempotency_in_flight")
+    assert HTTP.post(f"{gateway.url}/v1/batch", json=body, headers=headers).status_code == 202
+
+
+def test_a_nul_is_a_400(shared_gateway: Gateway) -> None:
+    """A character that no text of Postgres can hold is refused wherever it stands."""
+    url, headers = f"{shared_gateway.url}/v1/batch", bear(shared_gateway.key)
+    good = {"provider": "mock", "model": "echo", "requests": [ask("a", "a")]}
+    for change in (
+        {"options": {"metadata": {"a": "\0"}}},
+        {"options": {"metadata": {"\0": "a"}}},
+        {"model": "ec\0ho"},
+        {"provider": "mo\0ck"},
+        {"requests": [ask("a", "\0")]},
+    ):
+        assert HTTP.post(url, json={**good, **change}, headers=headers).status_code == 400
+    body = {"model": "mock/ec\0ho", "messages": [{"role": "user", "content": "a"}]}
+    later = HTTP.post(
+        f"{shared_gateway.url}/v1/chat/completions", json=body, headers={**headers, "prefer": "respond-async"}
+    )
+    assert later.status_code == 400
+    text = work_off(shared_gateway, [ask("a\0b", "a")])
+    assert text["result"][0]["status"] == "success"
 
 
 def test_what_is_asked_of_the_gateway_holds_for_each_request(gateway: Gateway) -> None:

@@ -15,9 +15,9 @@ def test_it_grows_with_every_answer_until_the_first_refusal():
     """A provider that answers soon has all the calls that the process may have."""
     pace = Pace(16)
     answer(pace, "p", 12)
-    assert pace.find_room(100, 0.0) == 16
+    assert pace.list_rooms(0.0) == {"p": 16}
     answer(pace, "p", 100)
-    assert pace.find_room(100, 0.0) == 16
+    assert pace.list_rooms(0.0) == {"p": 16}
 
 
 def test_a_refusal_halves_it_once_for_calls_made_together():
@@ -29,11 +29,10 @@ def test_a_refusal_halves_it_once_for_calls_made_together():
     for _ in range(5):
         pace.slow_down("p", 3.0, 10.0)
         pace.end("p")
-    assert pace.list_resting(12.9) == ["p"]
-    assert pace.list_resting(13.0) == []
-    assert pace.find_room(100, 13.0) == 8
+    assert pace.list_rooms(12.9) == {"p": 0}
+    assert pace.list_rooms(13.0) == {"p": 8}
     answer(pace, "p", 8)
-    assert pace.find_room(100, 13.0) in {8, 9}
+    assert pace.list_rooms(13.0)["p"] in {8, 9}
 
 
 def test_there_is_always_one():
@@ -43,7 +42,7 @@ def test_there_is_always_one():
         pace.begin("p")
         pace.slow_down("p", 0.5, float(turn))
         pace.end("p")
-    assert pace.find_room(100, 100.0) == LEAST
+    assert pace.list_rooms(100.0) == {"p": LEAST}
 
 
 def test_providers_do_not_slow_each_other_down():
@@ -53,8 +52,7 @@ def test_providers_do_not_slow_each_other_down():
     answer(pace, "quick", 12)
     pace.begin("slow")
     pace.slow_down("slow", 60.0, 0.0)
-    assert pace.list_resting(1.0) == ["slow"]
-    assert pace.find_room(100, 1.0) == 16
+    assert pace.list_rooms(1.0) == {"slow": 0, "quick": 16}
 
 
 def test_who_has_enough_calls_gets_no_more():
@@ -62,6 +60,6 @@ def test_who_has_enough_calls_gets_no_more():
     pace = Pace(16)
     for _ in range(int(START)):
         pace.begin("p")
-    assert pace.list_resting(0.0) == ["p"]
+    assert pace.list_rooms(0.0) == {"p": 0}
     pace.end("p")
-    assert pace.list_resting(0.0) == []
+    assert pace.list_rooms(0.0) == {"p": 1}

@@ -1,13 +1,23 @@
 """Batches in tests of faults: handed in, waited for, and audited in the database."""
 
+import json
+import os
+import signal
 import time
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 
+from tests.faults.serving import ADMIN, Served, find_children
+
+KILL_SECONDS = 3.0
+RECOVERY_SECONDS = 45.0
 OVER = frozenset({"completed", "failed", "cancelled"})
 AUDIT = """
 SELECT (SELECT count(*) FROM batch_results WHERE batch_id = %(id)s) AS results,
@@ -75,3 +85,40 @@ def check(found: dict[str, Any], count: int) -> None:
     assert (found["results"], found["requests"], found["unfinished"]) == (count, count, 0)
     assert found["booked"] == found["cost"] == found["spent"]
     assert (found["held"], found["holders"], found["reserved"]) == (0, 0, Decimal(0))
+
+
+def count_calls(upstream: str) -> int:
+    """Return how many calls the provider has had."""
+    with urllib.request.urlopen(f"{upstream}/mock/stats", timeout=10) as answer:
+        return json.load(answer)["paths"].get("/v1/chat/completions", 0)
+
+
+def build_environment(database_url: str) -> dict[str, str]:
+    """Return what a gateway on a database is started with."""
+    return {"DATABASE_URL": database_url, "RELAYCORE_SECRET_KEY": "s" * 32, "RELAYCORE_ADMIN_KEY": ADMIN}
+
+
+def write_provider(folder: Path, address: str, kind: str) -> None:
+    """Have the gateways of a folder know one provider, of some vendor's kind."""
+    (folder / "relaycore.config.yaml").write_text(
+        f"providers:\n  upstream:\n    type: {kind}\n    base_url: {address}/v1\n    api_key: any\n"
+    )
+
+
+class Killer:
+    """Kills a child of one of the processes every few seconds, in turns."""
+
+    def __init__(self, *served: Served, seconds: float = KILL_SECONDS) -> None:
+        self._served = served
+        self._seconds = seconds
+        self._next = time.monotonic() + seconds
+        self.kills = 0
+
+    def __call__(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        children = [child for one in self._served for child in find_children(one.process.pid)]
+        with suppress(ProcessLookupError):
+            os.kill(children[self.kills % len(children)], signal.SIGKILL)
+            self.kills += 1
+        self._next = time.monotonic() + self._seconds

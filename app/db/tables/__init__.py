@@ -19,6 +19,7 @@ from app.db.tables.batch import (
     batch_results,
     batches,
     native_batches,
+    provider_files,
     webhook_deliveries,
     worker_deaths,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "parallel_calls",
     "price_versions",
     "processes",
+    "provider_files",
     "rate_events",
     "rate_windows",
     "requests",

@@ -49,6 +49,16 @@ batch_file_pieces = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# Which of a provider's own files came through the gateway, and whose they are: its key there reaches everybody's.
+provider_files = Table(
+    "provider_files",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("file_id", Text, primary_key=True),
+    Column("user_id", ID, nullable=False),
+    created_at(),
+)
+
 # One row for a batch, in whatever shape it came. `state` counts: validating (its requests are being read, and nobody
 # was told that they are accepted, unless a file holds them), queued, processing, cancelling, and the ends completed,
 # failed (as a whole), cancelled and expired. The counts are kept by whoever writes results, under a lock of the row.
@@ -137,6 +147,9 @@ batch_requests = Table(
     UniqueConstraint("batch_id", "custom_id", name="uq_batch_requests_custom_id"),
     CheckConstraint("state IN ('queued', 'running', 'pooled', 'native', 'done')", name="state"),
     Index("ix_batch_requests_queued", "batch_id", "not_before", "position", postgresql_where=text("state = 'queued'")),
+    Index(
+        "ix_batch_requests_suspect", "not_before", postgresql_where=text("state = 'queued' AND rescues >= 2")
+    ),
     Index("ix_batch_requests_running", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_batch_requests_pooled", "not_before", postgresql_where=text("state = 'pooled'")),
     Index("ix_batch_requests_native", "native_id", postgresql_where=text("state = 'native'")),

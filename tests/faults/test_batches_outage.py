@@ -20,6 +20,7 @@ from tests.faults.batches import (
     write_provider,
 )
 from tests.faults.serving import Served, make_key, note
+from tests.faults.test_database_away import frozen
 
 
 @pytest.fixture
@@ -59,3 +60,30 @@ def test_an_outage_of_the_database_loses_nothing(
     check(audit(postgres.url, batch_id), 200)
     second = submit(client, build_requests(5, "after"))  # and what wakes the workers is there again
     wait_for_end(client, second, 10, lambda: None)
+
+
+def test_a_database_that_does_not_answer_is_told_within_a_second(
+    serve: Callable[..., Served], postgres: EmbeddedPostgres, folder: Path, provider: str
+) -> None:
+    """While Postgres is frozen, every call about batches is a 503 that says so, at once; afterwards all is well."""
+    web = serve("serve", "--port", "0", **build_environment(postgres.url)).wait_until_ready()
+    client = web.client(make_key(web))
+    batch_id = submit(client, build_requests(1, "before"))
+    wait_for_end(client, batch_id, 20, lambda: None)
+    body = {"provider": "upstream", "model": "echo", "requests": build_requests(1, "meanwhile")}
+    later = {"model": "upstream/echo", "messages": [{"role": "user", "content": "later"}]}
+    asked = (
+        lambda: client.get(f"/v1/batch/{batch_id}"),
+        lambda: client.post("/v1/batch", json=body),
+        lambda: client.delete(f"/v1/batch/{batch_id}"),
+        lambda: client.post("/v1/chat/completions", json=later, headers={"prefer": "respond-async"}),
+        lambda: client.get("/v1/files"),
+        lambda: client.get("/v1/batches"),
+    )
+    time.sleep(1.1)
+    with frozen(postgres, folder / "pg"):
+        for ask in asked:
+            began = time.monotonic()
+            assert ask().status_code == 503
+            assert time.monotonic() - began < 1.5
+    wait_until(lambda: client.get(f"/v1/batch/{batch_id}").status_code == 200, 15)

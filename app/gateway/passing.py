@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -24,7 +24,11 @@ from app.upstream import Incoming, Outgoing
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> None:
+Note = Callable[[bytes], Awaitable[None]]
+"""Takes the body of a provider's success before the client sees anything of it."""
+
+
+async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts, note: Note | None = None) -> None:
     """Answer a call that goes through unread. `base` is the gateway's address as the client knows it."""
     exchange.trace.wanted = call.method not in READING
     exchange.note_cache_status("disabled")
@@ -50,6 +54,8 @@ async def pass_on(call: Call, base: bytes, exchange: Exchange, parts: Parts) -> 
     incoming = await send(parts.upstream, outgoing, exchange)
     if incoming.status < 300 and has_results_url(call.route):
         await hand_back_batch(incoming, base, exchange)
+    elif incoming.status < 300 and note is not None:
+        await hand_back_noted(incoming, note, exchange)
     else:
         await hand_back(incoming, call, target, exchange)
 
@@ -115,6 +121,14 @@ async def hand_back(incoming: Incoming, call: Call, target: Target, exchange: Ex
 async def hand_back_batch(incoming: Incoming, base: bytes, exchange: Exchange) -> None:
     """Pass a message batch back with its results at the gateway."""
     body = lead_results(await read_whole(incoming, exchange), base)
+    exchange.trace.succeed(incoming.status, None)
+    await exchange.reply(incoming.status, pass_headers(incoming.headers), body)
+
+
+async def hand_back_noted(incoming: Incoming, note: Note, exchange: Exchange) -> None:
+    """Pass a small answer back once it is noted what it says."""
+    body = await read_whole(incoming, exchange)
+    await note(body)
     exchange.trace.succeed(incoming.status, None)
     await exchange.reply(incoming.status, pass_headers(incoming.headers), body)
 

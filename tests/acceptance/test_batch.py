@@ -1,14 +1,18 @@
 """Batches in RelayCore's own words, over HTTP against the built-in mock provider."""
 
+import gzip
 import json
 import time
+import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
-from tests.gateway_process import TLS, Gateway
+from tests.conftest import prepare
+from tests.gateway_process import TLS, Gateway, run_gateway
 
 HTTP = httpx.Client(verify=TLS, trust_env=False, timeout=30)
 OVER = frozenset({"completed", "failed", "cancelled"})
@@ -429,3 +433,104 @@ def test_without_the_preference_a_call_is_answered_at_once(shared_gateway: Gatew
     body = {"model": "mock/echo", "messages": [{"role": "user", "content": "now"}]}
     answered = HTTP.post(f"{shared_gateway.url}/v1/chat/completions", json=body, headers=headers)
     assert answered.json()["choices"][0]["message"]["content"] == "now"
+
+
+def send_raw(gateway: Gateway, data: bytes, **headers: str) -> httpx.Response:
+    """Hand in the bytes of a batch as they are."""
+    told = {name.replace("_", "-"): value for name, value in {"content_type": "application/json", **headers}.items()}
+    return HTTP.post(f"{gateway.url}/v1/batch", content=data, headers={**bear(gateway.key), **told})
+
+
+def write_raw(requests: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    """Return the body of a batch, byte for byte."""
+    return b'{"provider":"mock","model":"echo",%b"requests":[%b]%b}' % (before, requests, after)
+
+
+RAW = b'{"id":"%b","messages":[{"role":"user","content":"%b"}]}'
+A, B = RAW % (b"a", b"one"), RAW % (b"b", b"two")
+DEEP = b'{"id":"a","messages":[],"parameters":{"x":%b}}' % (b"[" * 61 + b"]" * 61)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        write_raw(A + b" " + B),
+        write_raw(A + b",," + B),
+        write_raw(A + b","),
+        write_raw(b"," + A),
+        write_raw(A, before=b'"model":"echo",'),
+        write_raw(A, before=b'"requests" :[],'),
+        write_raw(A, after=b',"provider":"mock"'),
+        write_raw(A, after=b',"options":{"priority":1,"priority":2}'),
+        write_raw(A.replace(b'"id"', b'"id":"b","id"')),
+        write_raw(A.replace(b'"messages"', b'"messages":[],"messages"')),
+        write_raw(A.replace(b'"messages"', b'"parameters":{"n":1,"n":2},"messages"')),
+        write_raw(A.replace(b"one", b"\xff")),
+        write_raw(A.replace(b"user", b"\xc3")),
+        write_raw(A, after=b',"options":{"metadata":{"a":"\xff"}}'),
+        write_raw(DEEP),
+        write_raw(A, after=b',"options":{"metadata":{"a":%b}}' % (b"[" * 62 + b"]" * 62)),
+        write_raw(A + b',{"id":"b","messages":' + b"[" * 100_000),
+    ],
+    ids=lambda data: data[32:96].decode("latin-1"),
+)
+def test_what_is_not_quite_json_is_a_400(shared_gateway: Gateway, data: bytes) -> None:
+    """Missing and spare commas, fields that occur twice, bytes that are no UTF-8, and more than 64 levels."""
+    refused = send_raw(shared_gateway, data)
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_late_providers_with_too_many_requests(gateway: Gateway) -> None:
+    """Requests that wait for their provider to be named are counted from the first on."""
+    gateway.configure(batch={"max_requests": 3})
+    refused = send_raw(gateway, b'{"requests":[' + b"{}," * 4 + b'{}],"provider":"mock","model":"echo"}')
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_many_requests")
+
+
+def test_all_that_is_raw_here_is_a_batch(shared_gateway: Gateway) -> None:
+    """What the cases here have in common is read: one that is refused is so for what is wrong with it."""
+    accepted = send_raw(shared_gateway, write_raw(A + b" , " + B, after=b',"options":{"metadata":{"a":"b"}}'))
+    assert accepted.status_code == 202, accepted.text
+    wait(shared_gateway, accepted.json()["batch_id"])
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_batch_may_be_packed(shared_gateway: Gateway, encoding: str, pack: Any) -> None:
+    """A packed body is the same batch, large requests as well: its key stands for what is in it, packed or not."""
+    data = write_raw(RAW % (b"large", b"word " * 300_000) + b"," + B)
+    accepted = send_raw(shared_gateway, pack(data), content_encoding=encoding, idempotency_key=f"packed {encoding}")
+    assert accepted.status_code == 202, accepted.text
+    assert accepted.json()["request_counts"] == {"total": 2}
+    again = send_raw(shared_gateway, data, idempotency_key=f"packed {encoding}")
+    assert (again.status_code, again.json()["batch_id"]) == (202, accepted.json()["batch_id"])
+    other = send_raw(
+        shared_gateway, pack(write_raw(B)), content_encoding=encoding, idempotency_key=f"packed {encoding}"
+    )
+    assert other.status_code == 422
+    wait(shared_gateway, accepted.json()["batch_id"])
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (gzip.compress(write_raw(A))[:-1], "gzip"),
+        (gzip.compress(write_raw(A)) + b"x", "gzip"),
+        (write_raw(A), "gzip"),
+        (gzip.compress(write_raw(A)), "deflate, gzip"),
+        (write_raw(A), "br"),
+        (gzip.compress(write_raw(A, before=b'"x":"%b",' % (b"x" * 10**7))), "gzip"),
+    ],
+    ids=["cut", "longer", "plain", "twice", "unknown", "bomb"],
+)
+def test_what_is_packed_badly_is_a_400(shared_gateway: Gateway, data: bytes, encoding: str) -> None:
+    """What does not unpack to its end, or to something that is no batch, is refused."""
+    assert send_raw(shared_gateway, data, content_encoding=encoding).status_code == 400
+
+
+def test_a_packed_batch_that_grows_too_large(database_url: str, tmp_path: Path) -> None:
+    """What a packed body unpacks to has the limit of one that is not packed."""
+    with run_gateway(prepare(database_url, tmp_path, max_upload_bytes=10**6)) as small:
+        for size, status in ((10**5, 202), (10**6, 413), (10**8, 413)):
+            data = gzip.compress(write_raw(A + b" " * size))
+            assert send_raw(small, data, content_encoding="gzip").status_code == status

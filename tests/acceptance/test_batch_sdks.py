@@ -22,6 +22,7 @@ CHAT = "/v1/chat/completions"
 MODEL = "claude-haiku-4-5"
 OVER = {"completed", "failed", "expired", "cancelled"}
 LARGE = 20_000
+HOUSE = {"authorization": "Bearer sk-openai-of-the-house", "anthropic-version": "2023-06-01"}
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,7 @@ def test_failures_have_a_file_of_their_own(client: OpenAI) -> None:
         ([{**line("a", "x"), "method": "GET"}], "invalid_method", 1, "method"),
         ([line("a", "x", url="/v1/embeddings")], "url_mismatch", 1, "url"),
         ([{**line("a", "x"), "body": [1]}], "invalid_request", 1, "body"),
+        ([line("a", "x"), line("b", "x", "gpt\0")], "invalid_request", 2, "model"),
         ([], "empty_file", None, "input_file_id"),
         ([b"", b"  "], "empty_file", None, "input_file_id"),
     ],
@@ -225,6 +227,7 @@ def test_too_many_requests(relay: Gateway, client: OpenAI) -> None:
         ({"metadata": {str(n): "x" for n in range(17)}}, "metadata", 400),
         ({"metadata": {"a": "x" * 513}}, "metadata", 400),
         ({"metadata": {"a": "\0"}}, "metadata", 400),
+        ({"metadata": {"\0": "a"}}, "metadata", 400),
     ],
 )
 def test_what_cannot_be_created(client: OpenAI, change: dict[str, Any], param: str, status: int) -> None:
@@ -313,14 +316,27 @@ def test_the_life_of_a_file(client: OpenAI, relay: Gateway) -> None:
     assert query(relay, "SELECT id FROM batch_files WHERE NOT complete") == []
 
 
+def refuse_stranger(relay: Gateway, provider: Provider, file_id: str, **headers: str) -> None:
+    """Check that another user finds nothing of a file at the provider, which is not even asked."""
+    stranger = make_key(relay, "stranger@example.org")
+    seen = provider.count()
+    for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+        reply = send_path(relay, method, f"/v1/files/{file_id}{path}", key=stranger, **headers)
+        assert (reply.status, provider.count()) == (404, seen), (method, path)
+
+
 def test_other_purposes_are_the_providers(client: OpenAI, relay: Gateway, provider: Provider) -> None:
     """A file that is for something else goes up as it comes, wherever its purpose stands in the form."""
     stored = client.files.create(file=("notes.txt", io.BytesIO(b"notes")), purpose="user_data")
     assert client.files.retrieve(stored.id).purpose == "user_data"
     assert client.files.content(stored.id).content == b"notes"
-    assert stored.id in [one.id for one in client.files.list(purpose="user_data")]
+    assert list(client.files.list(purpose="user_data")) == []  # the provider's list is everybody's
     assert stored.id not in [one.id for one in client.files.list()]
-    assert client.files.delete(stored.id).deleted
+    refuse_stranger(relay, provider, stored.id)
+    noted = "SELECT provider, file_id FROM provider_files WHERE file_id = %s"
+    assert query(relay, noted, stored.id) == [{"provider": "openai", "file_id": stored.id}]
+    assert client.files.delete(stored.id, extra_headers={"idempotency-key": fresh()}).deleted
+    assert query(relay, noted, stored.id) == []
     content = b"\r\n--almost" * 400_000
     form = [
         b'--bound\r\nContent-Disposition: form-data; name="file"; filename="big.bin"\r\n\r\n' + content,
@@ -332,6 +348,42 @@ def test_other_purposes_are_the_providers(client: OpenAI, relay: Gateway, provid
     assert (reply.status_code, reply.json()["purpose"], reply.json()["bytes"]) == (200, "assistants", len(content))
     assert client.files.content(reply.json()["id"]).content == content
     assert query(relay, "SELECT id FROM batch_files WHERE NOT complete OR purpose <> 'batch'") == []
+
+
+def test_anthropics_files_are_their_senders(relay: Gateway, claude: Anthropic, provider: Provider) -> None:
+    """A file in Anthropic's words goes up as it comes; who uploaded it reaches it there, others do not."""
+    file_id = f"file_{fresh('c').replace(' ', '')}"
+    made = {"id": file_id, "type": "file", "filename": "a", "mime_type": "text/plain", "size_bytes": 1}
+    provider.answer_next(json.dumps({**made, "created_at": "2026-07-01T12:00:00Z"}).encode())
+    assert claude.beta.files.upload(file=("a", b"x")).id == file_id
+    with pytest.raises(anthropic.NotFoundError, match="No such File"):
+        claude.beta.files.retrieve_metadata(file_id)
+    assert provider.last().path == f"/v1/files/{file_id}"
+    assert list(claude.beta.files.list()) == []
+    refuse_stranger(relay, provider, file_id, anthropic_version="2023-06-01")
+
+
+def test_what_else_is_said_of_an_upload(relay: Gateway, provider: Provider) -> None:
+    """Only success notes whose file it is; one that is somebody's stays theirs; with a key of one's own nothing is."""
+    boundary = {"content_type": "multipart/form-data; boundary=b"}
+    body = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    first, second = make_key(relay, "first@example.org"), make_key(relay, "second@example.org")
+    for key, name, status, how in (
+        (first, b'"file-x1"', 200, {}),
+        (second, b'"file-x1"', 200, {}),
+        (first, b'"file-x2"', 400, {}),
+        (first, b'"file-x3"', 200, {"x_relay_upstream_key": "sk-of-my-own"}),
+        (first, b'"nul\\u0000"', 200, {}),
+        (first, b"5", 200, {}),
+    ):
+        provider.answer_next(b'{"id":' + name + b"}", status=status)
+        assert send_path(relay, "POST", "/v1/files", body, key=key, **boundary, **how).status == status
+    found = query(relay, "SELECT file_id, email FROM provider_files JOIN users ON users.id = user_id ORDER BY 1")
+    assert [one for one in found if one["email"].startswith(("first", "second"))] == [
+        {"file_id": "file-x1", "email": "first@example.org"}
+    ]
+    reply = send_path(relay, "DELETE", "/v1/files/file-x1", b'{"model":"anthropic/x"}', key=first)
+    assert reply.status == 400  # what could lead it to another provider
 
 
 def test_a_large_file(relay: Gateway, client: OpenAI) -> None:
@@ -533,6 +585,8 @@ def test_message_batches_expire(claude: Anthropic) -> None:
         b'{"requests":[{"custom_id":"a","params":{"model":"m"}},{"custom_id":"a","params":{"model":"m"}}]}',
         b'{"requests":[{"custom_id":"a","params":{"model":5}}]}',
         b'{"requests":[{"params":{"model":"m"}}]}',
+        b'{"requests":[{"custom_id":"a","params":{"model":"m\\u0000"}}]}',
+        b'{"requests":[{"custom_id":"a\\u0000","params":{"model":"m"}}]}',
     ],
 )
 def test_bodies_that_are_no_message_batch(relay: Gateway, body: bytes) -> None:
@@ -593,6 +647,68 @@ def refuse(call: Callable[[], Any]) -> None:
     """Check that a call finds nothing."""
     with pytest.raises((openai.NotFoundError, anthropic.NotFoundError)):
         call()
+
+
+def spell(path: str) -> list[str]:
+    """Return ways to write a path that a provider may read as this one."""
+    head, _, rest = path.removeprefix("/v1/").partition("/")
+    tail = f"/{rest}" if rest else ""
+    coded = path.removeprefix("/v1/").replace("/", "%2F")
+    return [
+        path,
+        f"/v1/openai/{head}{tail}",
+        f"/v1/anthropic/{head}{tail}",
+        f"/{head}{tail}",
+        f"/v1//{head}{tail}/",
+        f"/v1/{coded}",
+        f"/v1/openai/{coded}",
+        f"/v1/{coded.replace('%', '%25')}",
+        f"/v1/v1%2F{coded}",
+        f"/v1/{head.upper()}{tail}",
+        f"/v1/{head[0]}%{ord(head[1]):x}{head[2:]}{tail}",
+        f"/v1/{head};x{tail}",
+        f"/v1/{head}%3Fx=/{rest}",
+        f"/v1/{head}%23{tail}",
+        f"/v1/{head}%5C{rest}",
+        f"/v1/{head}%09{tail}",
+        f"/v1/x%2F%2E%2E%2F{coded}",
+        f"/v1/x/%252e%252e/{head}{tail}",
+        f"{path};x",
+        f"{path}%3Flimit=5",
+        f"{path}%00",
+    ]
+
+
+def test_nobody_reaches_the_gateways_own_things_at_a_provider(relay: Gateway, provider: Provider) -> None:
+    """However an address is written: with the gateway's key nobody but an administrator sees what is not theirs."""
+    canary = fresh("canary").replace(" ", "-")
+    with httpx.Client(base_url=f"{provider.url}/v1", trust_env=False, headers=HOUSE) as vendor:
+        content = write([line(canary, canary, "gpt-4o")])
+        stored = vendor.post("/files", files={"file": (f"{canary}.jsonl", content)}, data={"purpose": "batch"}).json()
+        made = {"input_file_id": stored["id"], "endpoint": CHAT, "completion_window": "24h"}
+        batch = vendor.post("/batches", json=made).json()["id"]
+        messages = vendor.post("/messages/batches", json={"requests": [ask(canary, canary)]}).json()["id"]
+    file = f"/v1/files/{stored['id']}"
+    asked = [
+        *(("GET", path) for path in ("/v1/files", file, f"{file}/content", "/v1/batches", f"/v1/batches/{batch}")),
+        *(("GET", f"/v1/messages/batches{tail}") for tail in ("", f"/{messages}", f"/{messages}/results")),
+        *(("DELETE", path) for path in (file, f"/v1/messages/batches/{messages}")),
+        *(("POST", f"/v1/{path}/cancel") for path in (f"batches/{batch}", f"messages/batches/{messages}")),
+    ]
+    queries = ("?purpose=batch", "?purpose=batch&purpose=fine-tune", "?purpose=user_data", "?limit=5")
+    asked += [("GET", f"/v1/files{one}") for one in queries]
+    stranger, seen = make_key(relay, "stranger@example.org"), provider.count()
+    for method, path in asked:
+        plain, mark, rest = path.partition("?")
+        for spelt in (f"{one}{mark}{rest}" for one in spell(plain)):
+            for headers in ({}, {"anthropic_version": "2023-06-01"}):
+                reply = send_path(relay, method, spelt, key=stranger, **headers)
+                assert reply.status in {200, 400, 404, 405}, (method, spelt, reply)
+                secrets = [one for one in (canary, stored["id"], batch, messages) if one not in spelt]
+                assert not any(one in reply.body.decode() for one in secrets), (method, spelt)
+                assert provider.count() == seen, (method, spelt, headers)
+    reply = send_path(relay, "GET", f"{file}/content", key=relay.admin_key)
+    assert canary in reply.body.decode()
 
 
 def test_others_see_nothing(relay: Gateway, client: OpenAI, claude: Anthropic) -> None:

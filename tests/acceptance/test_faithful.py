@@ -24,7 +24,7 @@ def post(gateway, body, path="/v1/chat/completions", **headers):
 
 
 @pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/openai/chat/completions", "/v1/messages", "/v1/files/x"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/openai/chat/completions", "/v1/messages", "/v1/audio/x"])
 def test_bodies_go_up_as_they_came(vendors, provider, body, path):
     """A body whose model needs no other name arrives with every byte it had: big numbers, odd order, white space."""
     if path == "/v1/messages":

@@ -251,7 +251,7 @@ def test_a_client_that_leaves_is_charged_for_what_it_began(shared_gateway, mock,
     [
         ("POST", "/v1/mock/images/generations", False),
         ("POST", "/v1/mock/audio/speech", False),
-        ("GET", "/v1/mock/files/file-1", True),
+        ("GET", "/v1/mock/fine_tuning/jobs", True),
         ("POST", "/v1/mock/moderations", True),
         ("POST", "/v1/mock/responses/resp_1/cancel", True),
     ],

@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
+from app.batch.desk import Desk
+from app.batch.stopping_store import cancel_batch
+from app.batch.types import Item
+from app.batch.vendors.file_store import find_new
+from app.errors import ConflictError
 from app.wire.ids import make_uuid7
 from tests.acceptance.support import fresh, query, wait_until
 from tests.gateway_process import Gateway
@@ -87,6 +93,31 @@ def test_cancelling_what_is_being_read(shared_gateway: Gateway, client: httpx.Cl
     batch_id = insert(shared_gateway, upload(client, 1), attempt=1, lease=60)
     batch = client.post(f"/v1/batches/batch_{batch_id.hex}/cancel").json()
     assert (batch["status"], batch["request_counts"]["total"]) == ("cancelled", 0)
+
+
+@pytest.mark.anyio
+async def test_nothing_is_left_of_what_was_cancelled_while_it_was_read(
+    shared_gateway: Gateway, client: httpx.Client
+) -> None:
+    """What a reader stored after its batch was cancelled is taken back; what another reader has read is not."""
+    desk = Desk(shared_gateway.database_url, shared_gateway.parts)
+    left: dict[bool, list[dict[str, Any]]] = {}
+    for cancelled in (True, False):
+        batch_id = insert(shared_gateway, upload(client, 1), attempt=1, lease=60)
+        new = await desk.read(partial(find_new, batch_id=batch_id))
+        assert new is not None
+        caller = shared_gateway.parts.directory.find_holder(new.user_id, new.api_key_id)
+        assert caller is not None
+        intake = desk.open_intake(new, caller, strict=False)
+        await intake.add(Item(custom_id="a", path=CHAT, body=json.dumps({"model": "mock/echo"}).encode()))
+        if cancelled:
+            await desk.change(partial(cancel_batch, batch_id=batch_id))
+        with pytest.raises(ConflictError):
+            await intake.accept(1 if cancelled else 0)
+        left[cancelled] = query(shared_gateway, "SELECT custom_id FROM batch_requests WHERE batch_id = %s", batch_id)
+        query(shared_gateway, "DELETE FROM batches WHERE id = %s", batch_id)
+    await desk.close()
+    assert left == {True: [], False: [{"custom_id": "a"}]}
 
 
 @pytest.mark.parametrize(

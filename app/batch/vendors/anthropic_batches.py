@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from app.batch.arriving import read_aside, take_turns
 from app.batch.deadlines import read_span
 from app.batch.desk import Desk
 from app.batch.intake import Intake
@@ -56,7 +58,7 @@ class MessageIntake:
         """Take a body in; False when it was taken in before, and that was answered once more."""
         digest = sha256()
         try:
-            async for data in body:
+            async for data in take_turns(body):
                 digest.update(data)
                 for element in self._splitter.feed(data):
                     await self._take(element)
@@ -75,7 +77,8 @@ class MessageIntake:
         if not self._opened:
             await self._intake.open()
             self._opened = True
-        await self._intake.add(read_item(element, self._number, self._path))
+        read = partial(read_item, element, self._number, self._path)
+        await self._intake.add(await read_aside(read, len(element)))
         self._number += 1
         if self._number % TURN_REQUESTS == 0:
             await asyncio.sleep(0)

@@ -57,6 +57,11 @@ class Asked:
         """Whether the call may go to a provider for something there that is not ours."""
         return self.caller.admin or brings_own_key(self.call.sent)
 
+    @property
+    def names_anthropic_files(self) -> bool:
+        """Whether it is about Anthropic's files: both vendors have some here, and only its clients send a version."""
+        return self.names[0] == "files" and self.call.sent.anthropic_version != b""
+
     async def read_body(self) -> bytes:
         """Return the whole body. Raises RelayError for one that is too large or cannot be read."""
         limit = self.parts.settings.max_body_bytes

@@ -6,13 +6,14 @@ A reader that dies, freezes or loses the database loses its claim after LEASE_SE
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
 import psycopg
 
 from app.batch.desk import Desk
-from app.batch.intake_store import claim_reading, renew_reading
+from app.batch.intake_store import claim_reading, clear_cancelled, renew_reading
 from app.batch.vendors.file_store import find_new
 from app.batch.vendors.openai_intake import FileIntake, fail
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
@@ -65,7 +66,13 @@ class FileReading:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+        await self._clear(claimed[0])
         return True
+
+    async def _clear(self, batch_id: UUID) -> None:
+        """Take back what was stored of a batch after it was cancelled, once all that was on its way is written."""
+        with suppress(UnavailableError):
+            await self._desk.change(lambda c: clear_cancelled(c, batch_id))
 
     async def _keep(self, batch_id: UUID, attempt: int, reading: asyncio.Task[None]) -> None:
         """Keep the claim; a reader whose claim is another's by now stops."""

@@ -34,11 +34,11 @@ octet_length(to_json(r.custom_id)::text) + CASE
     WHEN s.outcome = 'expired' THEN %(expired)s
     ELSE %(answered)s + s.size + length(s.status_code::text) + CASE WHEN s.request_id IS NULL THEN 4 ELSE 38 END END
 """
-OUTPUT_SIZE = (
+OUTPUT_SIZES = (
     SQL("""
-SELECT coalesce(sum({}), 0)::bigint
+SELECT s.batch_id, s.outcome = 'succeeded', sum({})::bigint
 FROM batch_results AS s JOIN batch_requests AS r ON r.batch_id = s.batch_id AND r.position = s.position
-WHERE s.batch_id = %(id)s AND (s.outcome = 'succeeded') = %(good)s
+WHERE s.batch_id = ANY (%(ids)s) GROUP BY 1, 2
 """)
     .format(SQL(LINE_SIZE))
     .as_bytes()
@@ -226,11 +226,16 @@ async def list_files(connection: Connection, values: dict[str, Any], *, ascendin
     return found, len(lines) > limit
 
 
-async def measure_output(connection: Connection, batch_id: UUID, kind: str, sizes: Mapping[str, int]) -> int:
-    """Return how many bytes a file of a batch has; `sizes` are those of its lines but for what differs in each."""
-    values = {**sizes, "id": batch_id, "good": kind == "output"}
-    line = await (await connection.execute(OUTPUT_SIZE, values)).fetchone()
-    return cast(int, cast(tuple[object], line)[0])
+async def measure_outputs(
+    connection: Connection, ids: Sequence[UUID], sizes: Mapping[str, int]
+) -> dict[tuple[UUID, str], int]:
+    """Return how many bytes the files of batches have, by batch and kind.
+
+    `sizes` are those of their lines but for what differs in each.
+    """
+    cursor = await connection.execute(OUTPUT_SIZES, {**sizes, "ids": list(ids)})
+    lines = cast(list[tuple[UUID, bool, int]], await cursor.fetchall())
+    return {(batch_id, "output" if good else "error"): size for batch_id, good, size in lines}
 
 
 async def list_outputs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, frozenset[str]]:

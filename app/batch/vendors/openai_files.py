@@ -1,12 +1,13 @@
 """OpenAI's files: those for batches are ours, as what batches came to is; all others are a provider's."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from app.batch.desk import Desk
+from app.batch.vendors import provider_files
 from app.batch.vendors.asking import Asked
 from app.batch.vendors.file_store import (
     OUTCOMES,
@@ -16,7 +17,7 @@ from app.batch.vendors.file_store import (
     find_file,
     list_files,
     list_outputs,
-    measure_output,
+    measure_outputs,
     stream_pieces,
 )
 from app.batch.vendors.openai_shape import LINE_SIZES, build_file, build_page, find_file_id, write_file_id, write_line
@@ -31,10 +32,13 @@ NOT_FOUND = "There is no such file."
 
 
 async def list_all(asked: Asked, desk: Desk) -> bool:
-    """Answer with a page of the caller's files; those of another purpose are a provider's."""
+    """Answer with a page of the caller's files. Those of other purposes are a provider's: its list is everybody's."""
     purpose = asked.query.get("purpose")
     if purpose is not None and purpose not in OURS:
-        return False
+        if asked.may_pass:
+            return False
+        await asked.reply(build_page([], more=False))
+        return True
     order = asked.query.get("order", "desc")
     if order not in {"asc", "desc"}:
         raise BadRequestError("'order' is asc or desc.", param="order")
@@ -45,8 +49,7 @@ async def list_all(asked: Asked, desk: Desk) -> bool:
         **read_after(asked.query.get("after")),
     }
     found, more = await desk.read(lambda c: list_files(c, values, ascending=order == "asc"))
-    shown = [await show(file, desk) for file in found]
-    await asked.reply(build_page(shown, more=more))
+    await asked.reply(build_page(await show(found, desk), more=more))
     return True
 
 
@@ -65,8 +68,8 @@ async def get_one(asked: Asked, desk: Desk) -> bool:
     """Answer with a file."""
     known = find_file_id(asked.names[1])
     if known is None:
-        return False
-    await asked.reply(await show(await get_file(asked, desk, known), desk))
+        return await provider_files.get_one(asked, desk)
+    await asked.reply((await show([await get_file(asked, desk, known)], desk))[0])
     return True
 
 
@@ -74,7 +77,7 @@ async def get_content(asked: Asked, desk: Desk) -> bool:
     """Answer with what is in a file."""
     known = find_file_id(asked.names[1])
     if known is None:
-        return False
+        return await provider_files.get_one(asked, desk)
     file = await get_file(asked, desk, known)
     pages = stream_pieces(desk.read, file.id) if file.kind == "input" else write_output(file, desk)
     await asked.send(pages, CONTENT)
@@ -85,7 +88,7 @@ async def delete_one(asked: Asked, desk: Desk) -> bool:
     """Delete a file; of what a batch came to, that is the results."""
     known = find_file_id(asked.names[1])
     if known is None:
-        return False
+        return await provider_files.delete_one(asked, desk)
     file = await get_file(asked, desk, known)
     if file.kind == "input":
         await desk.change(lambda c: delete_file(c, file.id))
@@ -122,12 +125,15 @@ async def find_output(desk: Desk, batch_id: UUID, kind: str) -> File | None:
     )
 
 
-async def show(file: File, desk: Desk) -> dict[str, Any]:
-    """Return a file as it is shown; what a batch came to is measured, for nobody wrote it down."""
-    if file.kind != "input":
-        size = await desk.read(lambda c: measure_output(c, file.id, file.kind, LINE_SIZES))
-        file = msgspec.structs.replace(file, size=size)
-    return build_file(file, desk.parts.catalog.current.batch.retention_days)
+async def show(files: Sequence[File], desk: Desk) -> list[dict[str, Any]]:
+    """Return files as they are shown; what batches came to is measured, for nobody wrote it down."""
+    ids = list({file.id for file in files if file.kind != "input"})
+    sizes = await desk.read(lambda c: measure_outputs(c, ids, LINE_SIZES)) if ids else {}
+    keep_days = desk.parts.catalog.current.batch.retention_days
+    return [
+        build_file(msgspec.structs.replace(file, size=sizes.get((file.id, file.kind), file.size)), keep_days)
+        for file in files
+    ]
 
 
 async def write_output(file: File, desk: Desk) -> AsyncIterator[bytes]:

@@ -1,14 +1,16 @@
 """Reading the requests of a batch out of its file: all are taken, or the batch fails and says which line is wrong."""
 
 import asyncio
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from app.batch.arriving import read_aside, take_turns
 from app.batch.desk import Desk
 from app.batch.intake import Intake
-from app.batch.intake_store import clear_requests, fail_batch
+from app.batch.intake_store import clear_cancelled, clear_requests, fail_batch
 from app.batch.reading import LineSplitter, OpenAILine, UnfitRequestError, read_struct
 from app.batch.types import Item, NewBatch
 from app.batch.vendors.file_store import File, find_file, stream_pieces
@@ -59,7 +61,7 @@ class FileIntake:
         splitter = LineSplitter(self._desk.parts.settings.max_body_bytes)
         size = 0
         try:
-            async for data in stream_pieces(self._desk.read, file.id):
+            async for data in take_turns(stream_pieces(self._desk.read, file.id)):
                 size += len(data)
                 for number, line in splitter.feed(data):
                     await self._take(number, line)
@@ -80,7 +82,7 @@ class FileIntake:
         if len(self._errors) >= MAX_ERRORS:
             return
         try:
-            item = read_line(line, number, self._new)
+            item = await read_aside(partial(read_line, line, number, self._new), len(line))
             if not self._errors:
                 await self._intake.add(item)
         except UnfitRequestError as error:
@@ -94,8 +96,8 @@ class FileIntake:
 
 async def fail(desk: Desk, batch_id: UUID, attempt: int, errors: list[dict[str, Any]]) -> None:
     """Say that a batch has failed, and why; what was stored of its requests is taken back."""
-    if await desk.change(lambda c: fail_batch(c, batch_id, attempt, errors)):
-        await desk.change(lambda c: clear_requests(c, batch_id))
+    failed = await desk.change(lambda c: fail_batch(c, batch_id, attempt, errors))
+    await desk.change(lambda c: (clear_requests if failed else clear_cancelled)(c, batch_id))
 
 
 def read_line(line: bytes, number: int, new: NewBatch) -> Item:

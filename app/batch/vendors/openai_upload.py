@@ -9,13 +9,12 @@ from uuid import UUID
 from litestar.types import Receive
 
 from app.batch.desk import Desk
+from app.batch.vendors import provider_files
 from app.batch.vendors.asking import Asked
 from app.batch.vendors.file_store import complete_file, delete_file, find_file, insert_file, insert_piece, stream_pieces
 from app.batch.vendors.multipart import Event, Field, FileBegins, FileData, FileEnds, FormReader, find_boundary
 from app.batch.vendors.openai_shape import build_file, read_expiry
 from app.errors import BadRequestError, NotFoundError
-from app.gateway.batch_links import find_base
-from app.gateway.passing import pass_on
 from app.wire.ids import make_uuid7
 
 BATCH = "batch"
@@ -126,10 +125,8 @@ class Upload:
         yield bytes(self._form.after)
 
     async def _pass_on(self, receive: Receive) -> None:
-        asked = self._asked
-        asked.exchange.receive = receive
-        asked.exchange.dialect = asked.call.route.dialect
-        await pass_on(asked.call, find_base(asked.scope), asked.exchange, asked.parts)
+        self._asked.exchange.receive = receive
+        await provider_files.upload(self._asked, self._desk)
 
     async def _drop(self) -> None:
         file_id, self._file_id = self._file_id, None
@@ -138,10 +135,10 @@ class Upload:
 
 
 async def upload(asked: Asked, desk: Desk) -> bool:
-    """Answer an upload; False when it is no form that we can read."""
+    """Answer an upload; what is no form that we can read is for the provider to judge."""
     boundary = find_boundary(asked.call.sent.content_type)
     if boundary is None or asked.call.sent.content_encoding:
-        return False
+        return await provider_files.upload(asked, desk)
     asked.refuse_unknown_provider()
     await Upload(asked, desk, boundary).run()
     return True

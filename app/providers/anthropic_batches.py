@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from app.providers.batch_answers import Remote, RemoteResult, decode, read_id, read_text
+from app.providers.batch_answers import Remote, RemoteResult, RemoteState, decode, is_kind, read_id, read_text
 
+_STATES: dict[str, RemoteState] = {"in_progress": "working", "canceling": "working", "ended": "ended"}
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 _STATUSES = {
     "invalid_request_error": 400,
@@ -26,6 +27,7 @@ _REFUSED = frozenset({400, 404, 413})
 
 class _Batch(msgspec.Struct):
     id: Any = None
+    type: Any = None
     processing_status: Any = None
     request_counts: Any = None
     created_at: Any = None
@@ -62,14 +64,18 @@ _errors = msgspec.json.Decoder(_ErrorBody)
 
 
 def read_anthropic_batch(body: bytes) -> Remote | None:
-    """Return how a batch stands; None for bytes that are none. A status that is not known is one under way."""
+    """Return how a batch stands; None for bytes that are none, and for one whose status is not known."""
     found = decode(_batches, body)
     name = read_id(found.id) if found is not None else None
-    if found is None or name is None:
+    if found is None or name is None or not is_kind(found.type, name, of="message_batch", prefix="msgbatch"):
+        return None
+    status = found.processing_status
+    state = _STATES.get(status) if isinstance(status, str) else None
+    if state is None:
         return None
     return Remote(
         id=name,
-        state="ended" if found.processing_status == "ended" else "working",
+        state=state,
         total=_sum_counts(found.request_counts),
         created=_read_instant(found.created_at),
     )

@@ -61,6 +61,11 @@ def read_id(value: object) -> str | None:
     return value if isinstance(value, str) and _ID.fullmatch(value) and value.strip(".") else None
 
 
+def is_kind(kind: object, name: str, *, of: str, prefix: str) -> bool:
+    """Return whether an object is of a kind, by what it says of itself, else by how its id begins."""
+    return kind == of or (kind is None and name.startswith(prefix))
+
+
 def read_text(value: object, most: int) -> str | None:
     """Return a text, cut to `most` characters; None for what is none."""
     return value[:most] if isinstance(value, str) and value else None

@@ -8,7 +8,7 @@ import msgspec
 from app.errors import Dialect
 from app.providers.anthropic_batches import read_anthropic_batch, read_anthropic_batches, read_anthropic_result
 from app.providers.batch_answers import Remote, RemoteResult, build_custom_id, compact, read_custom_id
-from app.providers.openai_batches import read_openai_batch, read_openai_batches, read_openai_result
+from app.providers.openai_batches import read_file_id, read_openai_batch, read_openai_batches, read_openai_result
 
 __all__ = [
     "ANTHROPIC_BATCHES",
@@ -38,6 +38,7 @@ MARK = "relaycore_batch"
 
 Verdict = Literal["good", "gone", "refused", "again"]
 _FORGIVEN = frozenset({408, 409, 425, 429})
+_GONE = frozenset({404, 405, 410, 501})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -108,9 +109,9 @@ def judge_status(status: int) -> Verdict:
     """Return what the status of an answer about batches means: "again" when the same may be answered later."""
     if 200 <= status < 300:
         return "good"
-    if status == 404:
+    if status in _GONE:
         return "gone"
-    return "again" if status in _FORGIVEN or (status >= 500 and status != 501) else "refused"
+    return "again" if status in _FORGIVEN or status >= 500 else "refused"
 
 
 def build_create_body(file_id: str, path: str, mark: str) -> bytes:
@@ -130,12 +131,6 @@ def list_leftovers(protocol: BatchProtocol, remote_id: str, files: Sequence[str]
     if protocol.files_path is None:
         return [f"{protocol.batches_path}/{remote_id}"]
     return [f"{protocol.files_path}/{file}" for file in files]
-
-
-def read_file_id(body: bytes) -> str | None:
-    """Return the id of a file that was uploaded."""
-    found = read_openai_batch(body)
-    return found.id if found is not None else None
 
 
 def _write_openai(custom_id: str, path: str, body: bytes) -> bytes:

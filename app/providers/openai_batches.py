@@ -4,10 +4,23 @@ from typing import Any
 
 import msgspec
 
-from app.providers.batch_answers import Remote, RemoteResult, RemoteState, ResultKind, decode, read_id, read_text
+from app.providers.batch_answers import (
+    Remote,
+    RemoteResult,
+    RemoteState,
+    ResultKind,
+    decode,
+    is_kind,
+    read_id,
+    read_text,
+)
 from app.providers.exact_json import is_fields
 
 _STATES: dict[str, RemoteState] = {
+    "validating": "working",
+    "in_progress": "working",
+    "finalizing": "working",
+    "cancelling": "working",
     "completed": "ended",
     "expired": "ended",
     "cancelled": "ended",
@@ -18,8 +31,14 @@ _AGAIN = frozenset({401, 402, 403, 408, 409, 425, 429})
 """Statuses that say nothing against the request itself."""
 
 
+class _File(msgspec.Struct):
+    id: Any = None
+    object: Any = None
+
+
 class _Batch(msgspec.Struct):
     id: Any = None
+    object: Any = None
     status: Any = None
     output_file_id: Any = None
     error_file_id: Any = None
@@ -49,23 +68,36 @@ class _Line(msgspec.Struct):
     error: _Error | None = None
 
 
+_files = msgspec.json.Decoder(_File)
 _batches = msgspec.json.Decoder(_Batch)
 _pages = msgspec.json.Decoder(_Page)
 _lines = msgspec.json.Decoder(_Line)
 
 
+def read_file_id(body: bytes) -> str | None:
+    """Return the id of a file that was uploaded; None for bytes that tell of none."""
+    found = decode(_files, body)
+    name = read_id(found.id) if found is not None else None
+    if found is None or name is None or not is_kind(found.object, name, of="file", prefix="file"):
+        return None
+    return name
+
+
 def read_openai_batch(body: bytes) -> Remote | None:
-    """Return how a batch stands; None for bytes that are none. A status that is not known is one under way."""
+    """Return how a batch stands; None for bytes that are none, and for one whose status is not known."""
     found = decode(_batches, body)
     name = read_id(found.id) if found is not None else None
-    if found is None or name is None:
+    if found is None or name is None or not is_kind(found.object, name, of="batch", prefix="batch"):
+        return None
+    state = _STATES.get(found.status) if isinstance(found.status, str) else None
+    if state is None:
         return None
     total = found.request_counts.get("total") if is_fields(found.request_counts) else None
     mark = found.metadata.get("relaycore_batch") if is_fields(found.metadata) else None
     files = (read_id(found.output_file_id), read_id(found.error_file_id))
     return Remote(
         id=name,
-        state=_STATES.get(found.status, "working") if isinstance(found.status, str) else "working",
+        state=state,
         files=tuple(one for one in files if one is not None),
         total=total if isinstance(total, int) and total > 0 else None,
         mark=read_text(mark, 64),

@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 import psycopg
 import pytest
 
+from app.batch.native import remote as native_remote
 from app.batch.native import steps as native_steps
 from app.batch.native import worker as native
 from app.batch.native.request_store import settle_rest
@@ -21,6 +23,7 @@ from app.batch.types import Item, NewBatch, Shape
 from app.gateway.options import Options
 from app.providers.batches import BATCH_PROTOCOLS
 from app.wire.ids import make_uuid7
+from tests.batch.odd_vendors import open_odd_vendor
 from tests.conftest import prepare
 from tests.gateway_process import Gateway, run_gateway
 
@@ -47,16 +50,23 @@ def gateway(running: Gateway) -> Gateway:
     httpx.post(f"{base}/mock/reset").raise_for_status()
     with psycopg.connect(running.database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM native_batches WHERE finished_at IS NOT NULL")
+    turn_to(running, base, base)
     running.configure(
-        providers={
-            "mock": {"type": "mock"},
-            "openai": {"type": "openai", "api_keys": ["key-one", "key-two"], "base_url": f"{base}/v1"},
-            "anthropic": {"type": "anthropic", "api_key": "key-three", "base_url": base},
-        },
         batch=CONFIG | {"native": True, "native_min_seconds": 3600, "reserve_seconds": 900},
         cache={"enabled": False},
     )
     return running
+
+
+def turn_to(gateway: Gateway, openai: str, anthropic: str) -> None:
+    """Say where the vendors are."""
+    gateway.configure(
+        providers={
+            "mock": {"type": "mock"},
+            "openai": {"type": "openai", "api_keys": ["key-one", "key-two"], "base_url": f"{openai}/v1"},
+            "anthropic": {"type": "anthropic", "api_key": "key-three", "base_url": anthropic},
+        }
+    )
 
 
 def ask(text: str, name: str, **parameters: Any) -> dict[str, Any]:
@@ -276,6 +286,155 @@ def test_a_vendor_that_refuses_is_left_alone(gateway: Gateway, operation: str) -
     assert [state for state, _ in list_natives(gateway)] == ["refused"]
     assert count_calls(gateway, "/v1/files") == 1
     assert not any(one["native"] for one in view["result"])
+
+
+def run_at_odds(gateway: Gateway, answers: dict[str, str]) -> tuple[float, Counter[str]]:
+    """Have a batch of 40 done where no batches are; return how long it took, and what the vendor was asked."""
+    with open_odd_vendor(answers) as vendor:
+        turn_to(gateway, vendor.url, vendor.url)
+        begun = time.monotonic()
+        where = {"provider": "anthropic", "model": ANTHROPIC} if "message" in answers.values() else {}
+        batch_id = submit(gateway, ask_many(40), **where)
+        view = wait(gateway, batch_id, 40)
+        seconds = time.monotonic() - begun
+        assert [one["status"] for one in view["result"]] == ["success"] * 40
+        assert not any(one["native"] for one in view["result"])
+        check_once_each(gateway, batch_id, view, 40)
+        return seconds, vendor.calls
+
+
+@pytest.mark.parametrize("elsewhere", ["404", "405", "html", "hang", "chat"])
+@pytest.mark.parametrize("answer", ["chat", "message"])
+def test_a_vendor_that_answers_everything_alike(gateway: Gateway, answer: str, elsewhere: str) -> None:
+    """Who takes an upload or a batch for a call has no batches: its requests are called at once."""
+    seconds, calls = run_at_odds(gateway, {"POST": answer, "GET": elsewhere, "DELETE": elsewhere})
+    assert [state for state, _ in list_natives(gateway)] == ["refused"]
+    assert seconds < 5
+    assert calls["POST /v1/files"] + calls["POST /v1/messages/batches"] == 1
+
+
+@pytest.mark.parametrize("answer", ["404", "405", "401", "html", "chat", "hang"])
+def test_a_batch_that_cannot_be_looked_at(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """A vendor that takes a batch and then knows nothing of it is not waited for."""
+    quick = msgspec.structs.replace(native_remote.QUICK, total_seconds=1)
+    monkeypatch.setattr(native_remote, "QUICK", quick)
+    answers = {"POST": "chat", "POST /v1/files": "file", "POST /v1/batches": "batch", "GET": answer, "DELETE": "404"}
+    seconds, calls = run_at_odds(gateway, answers)
+    assert seconds < 10
+    assert [state for state, _ in list_natives(gateway)] == ["refused" if answer == "hang" else "lost"]
+    assert calls["GET /v1/batches/batch_1"] == (4 if answer in {"401", "html", "chat"} else 2)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"POST": "chat", "POST /v1/files": "hang"},
+        {"POST": "chat", "POST /v1/files": "file", "POST /v1/batches": "hang", "GET": "404"},
+        {"POST": "chat", "POST /v1/files": "file", "POST /v1/batches": "hang", "GET": "hang"},
+        {"POST": "message", "POST /v1/messages/batches": "hang", "GET": "hang"},
+    ],
+)
+def test_a_vendor_that_hangs(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
+    """Twice is enough, for an upload, a creation or a list: the next batch does not even ask."""
+    quick = msgspec.structs.replace(native_remote.QUICK, first_byte_seconds=1, total_seconds=1)
+    monkeypatch.setattr(native_remote, "QUICK", quick)
+    assert run_at_odds(gateway, answers)[0] < 10
+    assert [state for state, _ in list_natives(gateway)] == ["refused"]
+    seconds, calls = run_at_odds(gateway, answers)
+    assert seconds < 3
+    assert not [name for name in calls if "batches" in name or "files" in name]
+
+
+def test_limits_hold_for_a_batch_that_its_judge_waits_for() -> None:
+    """Two requests of a few that are never answered take less than half a minute; large uploads have longer."""
+    assert 2 * native_remote.QUICK.total_seconds < 30
+    assert native_remote.find_upload_limits(10_000).first_byte_seconds < 11
+    assert native_remote.find_upload_limits(200 * 10**6).first_byte_seconds == pytest.approx(57.7, abs=0.1)
+    assert native_remote.find_upload_limits(10**9).first_byte_seconds == 60
+
+
+def test_a_claim_that_its_worker_never_heard_of(gateway: Gateway) -> None:
+    """A claim whose answer was lost on its way from the database is not kept: it ends, and somebody claims it anew."""
+    upset(gateway, delay_ms=1500)
+    lost = submit(gateway, ask_many(2))
+    poll(lambda: query(gateway, "SELECT 1 FROM native_batches WHERE state = 'sent' AND lease_until IS NULL"))
+    httpx.post(f"{gateway.mock_url}/mock/next", json={"chunks": ["e30="], "behaviour": {"fault": "hang"}})
+    hangs = submit(gateway, ask_many(2, "hangs {}"))
+    worker = "SELECT worker_id FROM native_batches WHERE state = 'planned' AND worker_id IS NOT NULL"
+    [(worker_id,)] = poll(lambda: query(gateway, worker))
+    query(
+        gateway,
+        "UPDATE native_batches SET worker_id = %s, attempt = attempt + 1, lease_until = now() + interval '2 seconds' "
+        "WHERE state = 'sent'",
+        worker_id,
+    )
+    view = wait(gateway, lost, 8)
+    assert all(one["native"] for one in view["result"])
+    assert query(gateway, "SELECT count(*) FROM native_batches WHERE finished_at IS NULL") == [(1,)]
+    with gateway.client() as client:
+        client.delete(f"/v1/batch/{hangs}").raise_for_status()
+    wait(gateway, hangs)
+
+
+DRIPS = {
+    "POST": "chat",
+    "POST /v1/files": "file",
+    "POST /v1/batches": "batch",
+    "GET": "done",
+    "GET /v1/files": "drip",
+    "DELETE": "404",
+}
+
+
+def test_results_that_drip(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that come too slowly are read for a share of the reserve; then there is time to call the rest."""
+    monkeypatch.setattr(native_steps, "READING_SHARE", 0.02)
+    gateway.configure(batch=CONFIG | {"native_min_seconds": 0, "reserve_seconds": 57})
+    with open_odd_vendor(DRIPS) as vendor:
+        turn_to(gateway, vendor.url, vendor.url)
+        view = wait(gateway, batch_id := submit(gateway, ask_many(3), options={"deadline": "60s"}), 12)
+        check_once_each(gateway, batch_id, view, 3)
+        assert [one["status"] for one in view["result"]] == ["success"] * 3
+        assert vendor.calls["GET /v1/files/file-2/content"] == 1
+
+
+def test_cancelled_while_its_results_drip(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels a batch waits only for a while for results that are being read."""
+    monkeypatch.setattr(native_steps, "CANCELLED_READING_SECONDS", 0.5)
+    with open_odd_vendor(DRIPS) as vendor:
+        turn_to(gateway, vendor.url, vendor.url)
+        batch_id = submit(gateway, ask_many(3))
+        poll(lambda: vendor.calls["GET /v1/files/file-2/content"])
+        with gateway.client() as client:
+            client.delete(f"/v1/batch/{batch_id}").raise_for_status()
+        view = wait(gateway, batch_id, 6)
+        assert [one["error"]["code"] for one in view["result"]] == ["batch_cancelled"] * 3
+
+
+def test_an_upload_that_hangs_until_the_end_is_near(gateway: Gateway) -> None:
+    """When its time comes a batch that is still being sent is given up."""
+    gateway.configure(batch=CONFIG | {"native_min_seconds": 0, "reserve_seconds": 58})
+    with open_odd_vendor({"POST": "chat", "POST /v1/files": "hang"}) as vendor:
+        turn_to(gateway, vendor.url, vendor.url)
+        view = wait(gateway, batch_id := submit(gateway, ask_many(3), options={"deadline": "60s"}), 8)
+        check_once_each(gateway, batch_id, view, 3)
+    assert list_natives(gateway, "state, error") == [("cancelled", native_steps.NOT_SENT)]
+
+
+def test_a_vendor_that_hangs_holds_up_no_other(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches take only a share of the room; once it has hung twice, those that wait are called at once."""
+    monkeypatch.setattr(native_remote, "QUICK", msgspec.structs.replace(native_remote.QUICK, first_byte_seconds=5))
+    with open_odd_vendor({"POST": "chat", "POST /v1/files": "hang"}) as vendor:
+        turn_to(gateway, vendor.url, gateway.mock_url)
+        hanging = [submit(gateway, ask_many(2, f"{number} {{}}")) for number in range(8)]
+        poll(lambda: vendor.calls["POST /v1/files"] == native.AT_ONCE_EACH)
+        view = wait(gateway, submit(gateway, ask_many(2), provider="anthropic", model=ANTHROPIC), 4.5)
+        assert all(one["native"] for one in view["result"])
+        assert vendor.calls["POST /v1/files"] == native.AT_ONCE_EACH
+        for batch_id in hanging:
+            check_once_each(gateway, batch_id, wait(gateway, batch_id, 15), 2)
+    states = Counter(state for state, _ in list_natives(gateway))
+    assert states == {"refused": 2, "cancelled": 6, "done": 1}
 
 
 def test_a_vendor_that_stumbles_is_asked_again(gateway: Gateway) -> None:

@@ -22,8 +22,11 @@ from app.routing.failure import find_wait
 from app.upstream import Incoming, Limits, Outgoing, Upstream
 from app.wire.http import Headers
 
-QUICK = Limits(first_byte_seconds=30, idle_seconds=30, total_seconds=60, max_body_bytes=16 * 2**20)
-LARGE = Limits(first_byte_seconds=300, idle_seconds=120, total_seconds=3600, max_body_bytes=16 * 2**30)
+QUICK = Limits(first_byte_seconds=10, idle_seconds=10, total_seconds=10, max_body_bytes=16 * 2**20)
+LARGE = Limits(first_byte_seconds=60, idle_seconds=30, total_seconds=3600, max_body_bytes=16 * 2**30)
+UPLOAD_BYTES_PER_SECOND = 4 * 2**20
+"""How much of an upload its vendor reads in a second before it answers, at least, beyond what any answer takes."""
+
 PIECE_BYTES = 256 * 1024
 PAGES = 3
 JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
@@ -41,9 +44,10 @@ class GoneError(Exception):
 class AgainError(Exception):
     """A vendor failed, or wants to be left alone for a while; what was asked may be done or not."""
 
-    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+    def __init__(self, message: str, wait_seconds: float | None = None, *, hung: bool = False) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+        self.hung = hung
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +77,7 @@ class Vendors:
         """Upload the requests of a batch, and return the id of the file."""
         found = read_file_id(await self._send_file(door, door.protocol.files_path or "", file, size))
         if found is None:
-            raise AgainError(ODD)
+            raise RefusedError(ODD)
         return found
 
     async def create(self, door: Door, file_id: str, path: str, mark: str) -> Remote:
@@ -113,7 +117,7 @@ class Vendors:
             async for piece in incoming.chunks():
                 yield piece
         except UpstreamFailure as failure:
-            raise AgainError(failure.kind) from failure
+            raise _build_again(failure) from failure
         finally:
             incoming.close()
 
@@ -124,7 +128,7 @@ class Vendors:
     async def _send_file(self, door: Door, path: str, file: IO[bytes], size: int) -> bytes:
         address = self._address(door, "POST", path, [(b"content-type", door.protocol.envelope.content_type)])
         address["headers"].append((b"content-length", b"%d" % size))
-        return await self._read_whole(Outgoing(**address, body=stream_file(file), limits=LARGE))
+        return await self._read_whole(Outgoing(**address, body=stream_file(file), limits=find_upload_limits(size)))
 
     async def _ask(self, door: Door, method: str, path: str, body: bytes = b"") -> bytes:
         address = self._address(door, method, path, JSON_HEADERS if body else [])
@@ -135,7 +139,7 @@ class Vendors:
         try:
             return await incoming.read()
         except UpstreamFailure as failure:
-            raise AgainError(failure.kind) from failure
+            raise _build_again(failure) from failure
         finally:
             incoming.close()
 
@@ -144,7 +148,7 @@ class Vendors:
         try:
             incoming = await self._upstream.send(outgoing)
         except UpstreamFailure as failure:
-            raise AgainError(failure.kind) from failure
+            raise _build_again(failure) from failure
         verdict = judge_status(incoming.status)
         if verdict == "good":
             return incoming
@@ -160,8 +164,18 @@ class Vendors:
     def _read(self, door: Door, body: bytes) -> Remote:
         found = door.protocol.read_batch(body)
         if found is None:
-            raise AgainError(ODD)
+            raise RefusedError(ODD)
         return found
+
+
+def find_upload_limits(size: int) -> Limits:
+    """Return how long an upload may take: as long as it moves, and then as long as its vendor needs to read it."""
+    patience = min(LARGE.first_byte_seconds, QUICK.first_byte_seconds + size / UPLOAD_BYTES_PER_SECOND)
+    return msgspec.structs.replace(LARGE, first_byte_seconds=patience)
+
+
+def _build_again(failure: UpstreamFailure) -> AgainError:
+    return AgainError(failure.kind, hung=failure.kind.endswith("_timeout"))
 
 
 async def stream_file(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -1,10 +1,12 @@
 """What is to be done next about a vendor's batch: sent, found again after a crash, looked at, stopped, read, ended."""
 
+import asyncio
 import contextlib
 import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import IO
 
 import msgspec
@@ -16,6 +18,7 @@ from app.batch.native.store import advance_native, end_native, find_remote, list
 from app.batch.native.types import (
     INPUT,
     RESULTS,
+    SEEN,
     STOPPED,
     STOPPED_AT,
     Advance,
@@ -30,6 +33,9 @@ from app.providers.batches import BATCH_PROTOCOLS, Remote, list_leftovers, list_
 from app.providers.registry import Provider
 
 MAX_TRIES = 4
+MAX_DEAD_ENDS = 2
+"""How often in a row a vendor may fail, and how often not answer or not know a batch, before it is done without."""
+
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 LOOK_SECONDS = 1.0
 GROWTH = 0.5
@@ -39,6 +45,13 @@ PATIENCE_SECONDS = 600.0
 """How long a vendor may take to stop a batch that somebody cancelled; when its time is over it has less."""
 
 LATE_PATIENCE_SECONDS = 120.0
+LATE_PATIENCE_SHARE = 0.25
+READING_SHARE = 0.5
+"""Shares of the time reserved for direct calls: for a vendor to stop a batch, and until its results are read."""
+
+LEAST_READING_SECONDS, CANCELLED_READING_SECONDS = 5.0, 120.0
+"""How long results are read at least, and how long at most once somebody cancelled."""
+
 GRACE_SECONDS = 10.0
 """How long what a process sent that died or froze over it may be on its way."""
 
@@ -58,11 +71,16 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Steps:
-    """The next step of a vendor's batch. Once `reading` is true its results are read: it is over already."""
+    """The next step of a vendor's batch. `refused`: its provider refused another one in the meantime.
 
-    def __init__(self, native: NativeBatch, run: Run, parts: Parts) -> None:
+    Once `over` is true there is only left to tidy up at the vendor.
+    """
+
+    def __init__(self, native: NativeBatch, run: Run, parts: Parts, *, refused: bool) -> None:
         self.native = native
-        self.reading = native.state == "ended"
+        self.over = False
+        self._refused = refused
+        self._begun_at = time.monotonic()
         self._run = run
         self._parts = parts
         self._vendors = Vendors(parts.upstream)
@@ -74,20 +92,30 @@ class Steps:
         if provider is None or door is None:
             return await self._end("cancelled", NO_PROVIDER)
         match self.native.state:
-            case "planned":
-                return await self._send(provider)
-            case "sending":
-                return await self._find_again(provider, door)
+            case "planned" | "sending":
+                return await self._bring_out(provider, door)
             case "sent":
                 return await self._look(door, self.native.remote_id or "")
             case _:
                 return await self._read(door, self.native.remote_files.get(RESULTS) or ())
 
+    async def _bring_out(self, provider: Provider, door: Door) -> Again | None:
+        """Send it, or find out whether it was sent: for as long as it may be waited for, then the rest is decided."""
+        native = self.native
+        try:
+            async with asyncio.timeout(None if native.late else native.left_seconds):
+                if native.state == "planned":
+                    return await self._send(provider)
+                return await self._find_again(provider, door)
+        except TimeoutError:
+            return Again(wait_seconds=0.0, tries=native.tries)
+
     async def _send(self, provider: Provider) -> Again | None:
         """Write the requests into a file and send it. Nothing of it is ever held whole in memory."""
         native = self.native
-        if native.stops or native.tries >= MAX_TRIES:
-            return await self._end("cancelled" if native.stops else "lost", NOT_SENT)
+        unwanted = native.stops or (self._refused and native.state == "planned")
+        if unwanted or native.tries >= MAX_TRIES:
+            return await self._end("cancelled" if unwanted else "lost", NOT_SENT)
         place = self._choose_key(provider)
         door = find_door(provider, native.protocol, place)
         if door is None:
@@ -99,7 +127,7 @@ class Steps:
             try:
                 remote = await self._create(door, place, file, written)
             except AgainError as error:
-                return self._try_again(error)
+                return await self._try_again(error)
             except (GoneError, RefusedError) as error:
                 return await self._end("refused", str(error))
         try:
@@ -131,9 +159,7 @@ class Steps:
         try:
             recent = await self._vendors.list_recent(door)
         except AgainError as error:
-            if self.native.tries < MAX_TRIES:
-                return self._try_again(error)
-            return await self._end("lost", str(error))
+            return await self._try_again(error)
         except (GoneError, RefusedError):
             recent = []
         found = await self._recognize(recent)
@@ -164,17 +190,32 @@ class Steps:
             if native.stops:
                 await self._stop(door, remote_id)
             remote = await self._vendors.look(door, remote_id)
-        except GoneError as error:  # once may be a slip
-            if native.tries == 0:
-                return Again(wait_seconds=LOOK_SECONDS, tries=1)
-            return await self._end("lost", str(error))
-        except (AgainError, RefusedError) as error:
-            return await self._wait(getattr(error, "wait_seconds", None))
+        except UNSURE as error:
+            return await self._look_again(error)
+        return await self._act_on(remote, door)
+
+    async def _look_again(self, error: AgainError | GoneError | RefusedError) -> Again | None:
+        """Put up with failures of a vendor that is known to have the batch; what says that it has not counts."""
+        seen = self.native.remote_files.get(SEEN)
+        match error:
+            case AgainError() if seen or not error.hung:
+                return await self._wait(error.wait_seconds, self.native.tries)
+            case AgainError():
+                return await self._try_again(error)
+            case GoneError():
+                return await self._try_again(AgainError(str(error)), MAX_DEAD_ENDS)
+            case RefusedError() if seen and self.native.tries + 1 < MAX_TRIES:
+                return await self._wait(None, self.native.tries + 1)
+            case RefusedError():
+                return await self._try_again(AgainError(str(error)))
+
+    async def _act_on(self, remote: Remote, door: Door) -> Again | None:
         if remote.state == "working":
+            if not self.native.remote_files.get(SEEN):
+                await self._advance(Advance(state="sent", files={SEEN: True}))
             return await self._wait(None)
         if remote.state == "failed":
             return await self._end("lost", f"the vendor failed it: {remote.error or 'no reason given'}")
-        self.reading = True
         await self._advance(Advance(state="ended", files={RESULTS: list(remote.files)}))
         return await self._read(door, remote.files)
 
@@ -184,38 +225,47 @@ class Steps:
         if native.stopped_seconds is None:
             await self._advance(Advance(state="sent", files={STOPPED_AT: native.now}))
         if not native.remote_files.get(STOPPED):
-            with contextlib.suppress(AgainError, RefusedError):
+            with contextlib.suppress(*UNSURE):
                 await self._vendors.cancel(door, remote_id)
                 await self._advance(Advance(state="sent", files={STOPPED: True}))
 
-    async def _wait(self, asked_seconds: float | None) -> Again | None:
+    async def _wait(self, asked_seconds: float | None, tries: int = 0) -> Again | None:
         """Look again after a while that grows; a vendor that does not stop in time is not waited for."""
-        native = self.native
-        stopped = native.stopped_seconds
-        patience = PATIENCE_SECONDS if native.cancel_asked and not native.late else LATE_PATIENCE_SECONDS
+        native, config = self.native, self._parts.catalog.current.batch
+        stopped, patience = native.stopped_seconds, PATIENCE_SECONDS
+        if native.late:
+            patience = min(LATE_PATIENCE_SECONDS, config.reserve_seconds * LATE_PATIENCE_SHARE)
         if stopped is not None and stopped > patience:
             return await self._end("cancelled", NOT_STOPPED)
-        longest = self._parts.catalog.current.batch.poll_seconds
-        wait = LOOK_SECONDS if native.stops else min(max(LOOK_SECONDS, native.age_seconds * GROWTH), longest)
-        return Again(wait_seconds=max(wait, asked_seconds or 0.0))
+        if native.stops:
+            return Again(wait_seconds=LOOK_SECONDS, tries=tries)
+        wait = min(max(LOOK_SECONDS, native.age_seconds * GROWTH), config.poll_seconds)
+        return Again(wait_seconds=max(wait, asked_seconds or 0.0), tries=tries)
 
     async def _read(self, door: Door, files: Sequence[str]) -> Again | None:
         """Write the results, and have what got none called directly."""
         native, reader = self.native, Reader(self.native, self._run, self._parts)
         remote_id = native.remote_id or ""
         try:
-            for path in list_result_paths(door.protocol, remote_id, files):
-                await reader.read(self._vendors, door, path)
+            async with asyncio.timeout(self._find_reading_seconds()):
+                for path in list_result_paths(door.protocol, remote_id, files):
+                    await reader.read(self._vendors, door, path)
         except AgainError as error:
-            if native.tries < MAX_TRIES:
-                return self._try_again(error)
-        except (GoneError, RefusedError):
+            if native.tries + 1 < MAX_TRIES:
+                return self._build_again(error)
+        except (GoneError, RefusedError, TimeoutError):
             pass  # what could not be read is called directly
         await self._parts.cache.flush()  # those who ask the same find the answers there
         await self._end("cancelled" if native.stops else "done", None, counts=True)
         if reader.ours:
             await self._tidy(door, list_leftovers(door.protocol, remote_id, self._list_files(files)))
         return None
+
+    def _find_reading_seconds(self) -> float:
+        """Return how long results may still be read, so that there is time left for direct calls of the rest."""
+        reserve = self._parts.catalog.current.batch.reserve_seconds
+        left = self.native.left_seconds + reserve * READING_SHARE - (time.monotonic() - self._begun_at)
+        return min(max(left, LEAST_READING_SECONDS), CANCELLED_READING_SECONDS if self.native.cancel_asked else inf)
 
     def _list_files(self, files: Sequence[str]) -> list[str]:
         sent = self.native.remote_files.get(INPUT)
@@ -229,6 +279,7 @@ class Steps:
     async def _end(self, state: NativeEnd, error: str | None, *, counts: bool = False) -> None:
         await self._run(partial(settle_rest, native=self.native, counts=counts))
         await self._run(partial(end_native, native=self.native, state=state, error=error))
+        self.over = True
 
     async def _advance(self, step: Advance) -> None:
         await self._run(partial(advance_native, native=self.native, step=step))
@@ -238,9 +289,15 @@ class Steps:
         key = self._parts.routing.keys.find(provider.name, provider.api_keys, time.monotonic())
         return provider.api_keys.index(key) if key is not None else 0
 
-    def _try_again(self, error: AgainError) -> Again:
+    async def _try_again(self, error: AgainError, most: int = MAX_TRIES) -> Again | None:
+        """Try it again after a while, if it did not fail too often; a vendor that hangs is left alone by the next."""
+        if self.native.tries + 1 < (MAX_DEAD_ENDS if error.hung else most):
+            return self._build_again(error)
+        return await self._end("refused" if error.hung else "lost", str(error))
+
+    def _build_again(self, error: AgainError) -> Again:
         tries = self.native.tries
-        wait = min(FIRST_WAIT_SECONDS * 2**tries, LONGEST_WAIT_SECONDS)
+        wait = 0.0 if error.hung else min(FIRST_WAIT_SECONDS * 2**tries, LONGEST_WAIT_SECONDS)
         return Again(wait_seconds=max(wait, error.wait_seconds or 0.0), tries=tries + 1)
 
 

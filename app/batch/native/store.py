@@ -71,23 +71,26 @@ SELECT %(id)s, %(protocol)s, %(provider)s, %(model)s, %(path)s, %(requests)s,
        min(b.expires_at) - make_interval(secs => %(reserve)s)
 FROM batches AS b WHERE b.id = ANY (%(ids)s::uuid[])
 """
+# What failed comes first: when it fails for good, those behind it do not have to find out by themselves.
 CLAIM = """
 UPDATE native_batches AS n
 SET attempt = n.attempt + 1, worker_id = %(worker_id)s,
     lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 FROM (SELECT id FROM native_batches
       WHERE finished_at IS NULL AND look_at <= now() AND (lease_until IS NULL OR lease_until < now())
-      AND (cancel_asked OR NOT %(urgent)s)
-      ORDER BY cancel_asked DESC, look_at LIMIT %(count)s FOR UPDATE SKIP LOCKED) AS due
+      AND (cancel_asked OR give_up_at <= now() OR NOT %(urgent)s) AND provider <> ALL (%(busy)s::text[])
+      ORDER BY cancel_asked DESC, tries DESC, look_at LIMIT %(count)s FOR UPDATE SKIP LOCKED) AS due
 WHERE n.id = due.id
 RETURNING n.id, n.protocol, n.provider, n.model, n.path, n.state, n.requests, n.key_place, n.remote_id,
-          n.remote_files, n.tries, n.attempt, n.cancel_asked, n.give_up_at <= now(),
+          n.remote_files, n.tries, n.attempt, n.cancel_asked,
+          extract(epoch FROM n.give_up_at - now())::float8,
           coalesce(extract(epoch FROM now() - n.sent_at), 0)::float8, extract(epoch FROM now())::float8
 """
 RENEW = """
-UPDATE native_batches SET lease_until = now() + make_interval(secs => %(seconds)s)
-WHERE worker_id = %(worker_id)s AND finished_at IS NULL AND lease_until IS NOT NULL
-RETURNING id, attempt, cancel_asked
+UPDATE native_batches AS n SET lease_until = now() + make_interval(secs => %(seconds)s)
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS k (id, attempt)
+WHERE n.id = k.id AND n.attempt = k.attempt AND n.finished_at IS NULL AND n.lease_until IS NOT NULL
+RETURNING n.id, n.attempt, n.cancel_asked
 """
 # Whoever asks for an end while we work on it must not wait for the next look.
 RELEASE = """
@@ -122,7 +125,7 @@ OVERHEAD_BYTES = 256
 """What stands around a request in a vendor's batch, at most about."""
 
 _Line = tuple[
-    UUID, str, str, str, str, NativeState, int, int, str | None, dict[str, Any], int, int, bool, bool, float, float
+    UUID, str, str, str, str, NativeState, int, int, str | None, dict[str, Any], int, int, bool, float, float, float
 ]
 
 
@@ -196,17 +199,26 @@ def _read_group(line: Sequence[object]) -> Group:
 
 
 async def claim_natives(
-    connection: Connection, worker_id: UUID, count: int, seconds: float, *, urgent: bool = False
+    connection: Connection,
+    worker_id: UUID,
+    count: int,
+    seconds: float,
+    *,
+    urgent: bool = False,
+    busy: Sequence[str] = (),
 ) -> list[NativeBatch]:
-    """Claim at most `count` of those that something is due to be done about; `urgent`: that somebody cancelled."""
-    values = {"worker_id": worker_id, "count": count, "seconds": seconds, "urgent": urgent}
+    """Claim at most `count` of those that something is due to be done about, none of `busy` providers' batches.
+
+    `urgent`: only of those that are to be stopped.
+    """
+    values = {"worker_id": worker_id, "count": count, "seconds": seconds, "urgent": urgent, "busy": list(busy)}
     lines = cast(list[_Line], await (await connection.execute(CLAIM, values)).fetchall())
     return [_read_native(line) for line in lines]
 
 
 def _read_native(line: _Line) -> NativeBatch:
     native_id, protocol, provider, model, path, state, requests, key_place, remote_id, files, tries, *rest = line
-    attempt, cancel_asked, late, age, now = cast(tuple[int, bool, bool, float, float], tuple(rest))
+    attempt, cancel_asked, left, age, now = cast(tuple[int, bool, float, float, float], tuple(rest))
     return NativeBatch(
         id=native_id,
         protocol=protocol,
@@ -219,17 +231,23 @@ def _read_native(line: _Line) -> NativeBatch:
         tries=tries,
         attempt=attempt,
         cancel_asked=cancel_asked,
-        late=late,
+        left_seconds=left,
         age_seconds=age,
         now=now,
     )
 
 
-async def renew_natives(connection: Connection, worker_id: UUID, seconds: float) -> dict[UUID, tuple[int, bool]]:
-    """Keep what this worker has claimed, and return it: the attempt, and whether it is to be stopped."""
-    cursor = await connection.execute(RENEW, {"worker_id": worker_id, "seconds": seconds})
+async def renew_natives(
+    connection: Connection, natives: Sequence[NativeBatch], seconds: float
+) -> dict[tuple[UUID, int], bool]:
+    """Keep claims, and return those that still hold, by id and attempt: whether somebody cancelled it.
+
+    A claim that its worker never heard of, its answer being lost, is none of `natives`, and ends with its lease.
+    """
+    values = {"ids": [one.id for one in natives], "attempts": [one.attempt for one in natives], "seconds": seconds}
+    cursor = await connection.execute(RENEW, values)
     lines = cast(list[tuple[UUID, int, bool]], await cursor.fetchall())
-    return {native_id: (attempt, asked) for native_id, attempt, asked in lines}
+    return {(native_id, attempt): asked for native_id, attempt, asked in lines}
 
 
 async def release_native(connection: Connection, native: NativeBatch, wait_seconds: float, tries: int) -> None:

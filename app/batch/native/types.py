@@ -21,7 +21,9 @@ Place = Literal["queued", "pooled"]
 INPUT = "input"
 RESULTS = "results"
 STOPPED_AT, STOPPED = "stopped_at", "stopped"
-"""What is kept of a batch beside its id: its vendor's files, since when it is to stop, and whether the vendor knows."""
+SEEN = "seen"
+"""What is kept of a batch beside its id: its vendor's files, since when it is to stop, whether the vendor knows, and
+whether a look at it was ever answered."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +45,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 class NativeBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A vendor's batch that this process has claimed: until the lease ends, `attempt` is ours alone.
 
-    `late`: from now on its requests are called directly. `age_seconds` is how long ago it was sent, `now` the time in
-    seconds since the epoch, both by the database's clock.
+    `left_seconds` is how long it may still be waited for; then it is `late`, and its requests are called directly.
+    `age_seconds` is how long ago it was sent, `now` the time in seconds since the epoch: all by the database's clock.
     """
 
     id: UUID
@@ -58,9 +60,14 @@ class NativeBatch(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     attempt: int
     cancel_asked: bool
-    late: bool
+    left_seconds: float
     age_seconds: float
     now: float
+
+    @property
+    def late(self) -> bool:
+        """Whether its time is over."""
+        return self.left_seconds <= 0
 
     @property
     def stops(self) -> bool:

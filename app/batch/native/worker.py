@@ -7,6 +7,7 @@ claims after LEASE_SECONDS, and whatever it still does under them has no effect.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -27,7 +28,7 @@ from app.batch.native.store import (
     renew_natives,
     take_out_late,
 )
-from app.batch.native.types import Bounds, Group, NotOursError
+from app.batch.native.types import Bounds, Group, NativeBatch, NotOursError
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
 from app.gateway.parts import Parts
 from app.providers.batches import BATCH_PROTOCOLS
@@ -48,9 +49,11 @@ ENOUGH_CALLS = 1000
 REFUSED_SECONDS = 300.0
 """How long the requests for a provider that refused a batch are called directly."""
 
-AT_ONCE = 4
-AT_ONCE_CANCELLED = 16
-"""How many vendors' batches one process works on at a time, and how many more that are to be stopped."""
+AT_ONCE = 6
+AT_ONCE_EACH = 2
+AT_ONCE_STOPPED = 16
+"""How many vendors' batches one process works on at a time, how many of one provider's, and how many more that are to
+be stopped."""
 
 AWAY = (DatabaseAwayError, psycopg.Error)
 
@@ -143,21 +146,33 @@ class NativeWorker:
         return Bounds(protocol=protocol.name, max_requests=protocol.max_requests, max_bytes=protocol.max_bytes)
 
     async def _claim(self) -> None:
-        """Begin what is due, as far as there is room; what somebody cancelled waits for no room."""
-        room = AT_ONCE - len(self._running)
-        if room > 0:
-            await self._begin(room, urgent=False)
-        await self._begin(AT_ONCE_CANCELLED, urgent=True)
+        """Begin what is due, as far as there is room; what is to be stopped waits for no room.
 
-    async def _begin(self, count: int, *, urgent: bool) -> None:
-        claim = partial(claim_natives, worker_id=self.id, count=count, seconds=LEASE_SECONDS, urgent=urgent)
-        for native in await self._try(self._claims, claim) or ():
-            running = Running(steps=Steps(native, self._do, self._parts), claimed_at=time.monotonic())
+        No provider takes all of the room, however long it takes to answer.
+        """
+        claim = partial(claim_natives, worker_id=self.id, seconds=LEASE_SECONDS)
+        await self._begin(partial(claim, count=AT_ONCE_STOPPED, urgent=True))
+        while (busy := self._count_busy()).total() < AT_ONCE:
+            full = [provider for provider, count in busy.items() if count >= AT_ONCE_EACH]
+            if not await self._begin(partial(claim, count=1, busy=full)):
+                return
+
+    def _count_busy(self) -> Counter[str]:
+        """Return how much of the room each provider takes."""
+        natives = [one.steps.native for one in self._running.values()]
+        return Counter(native.group.provider for native in natives if not native.stops)
+
+    async def _begin(self, claim: Callable[[Connection], Awaitable[list[NativeBatch]]]) -> bool:
+        claimed = await self._try(self._claims, claim) or []
+        for native in claimed:
+            steps = Steps(native, self._do, self._parts, refused=native.group.provider in self._refusing)
+            running = Running(steps=steps, claimed_at=time.monotonic())
             former = self._running.get(native.id)
             if former is not None and former.task is not None:
                 former.task.cancel()  # we were away for so long that it is ours anew
             self._running[native.id] = running
             running.task = asyncio.create_task(self._take_step(running))
+        return bool(claimed)
 
     async def _do(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         return await self._working.run(work, seconds=STEP_QUERY_SECONDS)
@@ -194,19 +209,20 @@ class NativeWorker:
             if not self._running:
                 continue
             asked_at = time.monotonic()
-            renew = partial(renew_natives, worker_id=self.id, seconds=LEASE_SECONDS)
+            natives = [one.steps.native for one in self._running.values()]
+            renew = partial(renew_natives, natives=natives, seconds=LEASE_SECONDS)
             kept = await self._try(self._keeping, renew)
             if kept is not None:
                 self._stop_unwanted(kept, asked_at)
 
-    def _stop_unwanted(self, kept: dict[UUID, tuple[int, bool]], asked_at: float) -> None:
+    def _stop_unwanted(self, kept: dict[tuple[UUID, int], bool], asked_at: float) -> None:
         """Break off what others have taken over, and what holds up an end that somebody asked for."""
-        for native_id, one in list(self._running.items()):
-            if one.task is None or one.claimed_at >= asked_at:
+        for one in list(self._running.values()):
+            if one.task is None or one.claimed_at >= asked_at or one.steps.over:
                 continue
             native = one.steps.native
-            attempt, asked = kept.get(native_id, (-1, False))
-            if attempt != native.attempt or (asked and not native.cancel_asked and not one.steps.reading):
+            asked = kept.get((native.id, native.attempt))
+            if asked is None or (asked and not native.cancel_asked):
                 one.task.cancel()
 
     async def _try(

@@ -11,6 +11,7 @@ from app.errors import UpstreamFailure
 from app.gateway.headers import build_upstream_headers
 from app.gateway.options import Sent
 from app.providers.batches import (
+    BATCH_PROTOCOLS,
     BatchProtocol,
     Remote,
     build_create_body,
@@ -183,3 +184,12 @@ async def stream_file(file: IO[bytes]) -> AsyncIterator[bytes]:
     await asyncio.to_thread(file.seek, 0)
     while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
         yield piece
+
+
+def find_door(provider: Provider | None, protocol_name: str, key_place: int) -> Door | None:
+    """Return a provider's batches by the key at some place; None when it has none any more."""
+    protocol = BATCH_PROTOCOLS.get(protocol_name)
+    if provider is None or protocol is None or protocol.dialect not in provider.base_urls:
+        return None
+    keys = provider.api_keys or ("",)
+    return Door(provider=provider, protocol=protocol, key=keys[min(key_place, len(keys) - 1)])

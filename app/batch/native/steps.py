@@ -12,9 +12,10 @@ from typing import IO
 import msgspec
 
 from app.batch.native.reading import Reader
-from app.batch.native.remote import AgainError, Door, GoneError, RefusedError, Vendors
+from app.batch.native.recognizing import recognize
+from app.batch.native.remote import AgainError, Door, GoneError, RefusedError, Vendors, find_door
 from app.batch.native.request_store import settle_rest
-from app.batch.native.store import advance_native, end_native, find_remote, list_known
+from app.batch.native.store import advance_native, end_native, find_remote
 from app.batch.native.types import (
     INPUT,
     RESULTS,
@@ -29,7 +30,7 @@ from app.batch.native.types import (
 )
 from app.batch.native.writing import Writer, Written
 from app.gateway.parts import Parts
-from app.providers.batches import BATCH_PROTOCOLS, Remote, list_leftovers, list_result_paths
+from app.providers.batches import Remote, list_leftovers, list_result_paths
 from app.providers.registry import Provider
 
 MAX_TRIES = 4
@@ -55,7 +56,6 @@ LEAST_READING_SECONDS, CANCELLED_READING_SECONDS = 5.0, 120.0
 GRACE_SECONDS = 10.0
 """How long what a process sent that died or froze over it may be on its way."""
 
-SKEW_SECONDS = 120.0
 NOT_SENT = "it was never sent"
 NO_PROVIDER = "the provider is not configured any more"
 NOT_STOPPED = "the vendor did not stop it in time"
@@ -162,23 +162,12 @@ class Steps:
             return await self._try_again(error)
         except (GoneError, RefusedError):
             recent = []
-        found = await self._recognize(recent)
+        found = await recognize(recent, self.native, self._run)
         if found is not None:
             return await self._follow(found)
         if self.native.tries == 0 and self.native.age_seconds < GRACE_SECONDS:
             return Again(wait_seconds=LOOK_SECONDS)
         return await self._send(provider)
-
-    async def _recognize(self, recent: Sequence[Remote]) -> Remote | None:
-        """Return which of the vendor's batches is this one: the one with its mark, else one that can be no other."""
-        native = self.native
-        marked = next((one for one in recent if one.mark == str(native.id)), None)
-        if marked is not None or native.protocol != "anthropic":
-            return marked
-        since = native.now - native.age_seconds - SKEW_SECONDS
-        alike = [one for one in recent if one.total == native.requests and (one.created or 0.0) >= since]
-        known = await self._run(partial(list_known, remote_ids=[one.id for one in alike], native=native))
-        return next((one for one in reversed(alike) if one.id not in known), None)
 
     async def _follow(self, remote: Remote) -> Again | None:
         await self._advance(Advance(state="sent", remote_id=remote.id, stamp=True))
@@ -299,12 +288,3 @@ class Steps:
         tries = self.native.tries
         wait = 0.0 if error.hung else min(FIRST_WAIT_SECONDS * 2**tries, LONGEST_WAIT_SECONDS)
         return Again(wait_seconds=max(wait, error.wait_seconds or 0.0), tries=tries + 1)
-
-
-def find_door(provider: Provider | None, protocol_name: str, key_place: int) -> Door | None:
-    """Return a provider's batches by the key at some place; None when it has none any more."""
-    protocol = BATCH_PROTOCOLS.get(protocol_name)
-    if provider is None or protocol is None or protocol.dialect not in provider.base_urls:
-        return None
-    keys = provider.api_keys or ("",)
-    return Door(provider=provider, protocol=protocol, key=keys[min(key_place, len(keys) - 1)])

@@ -16,17 +16,15 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from app.batch.native.plan_store import Planning, plan, take_out_late
 from app.batch.native.steps import Again, Steps
 from app.batch.native.store import (
-    Planning,
     claim_natives,
     forget_natives,
     has_work,
     list_refusing,
-    plan,
     release_native,
     renew_natives,
-    take_out_late,
 )
 from app.batch.native.types import Bounds, Group, NativeBatch, NotOursError
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection

@@ -147,9 +147,7 @@ batch_requests = Table(
     UniqueConstraint("batch_id", "custom_id", name="uq_batch_requests_custom_id"),
     CheckConstraint("state IN ('queued', 'running', 'pooled', 'native', 'done')", name="state"),
     Index("ix_batch_requests_queued", "batch_id", "not_before", "position", postgresql_where=text("state = 'queued'")),
-    Index(
-        "ix_batch_requests_suspect", "not_before", postgresql_where=text("state = 'queued' AND rescues >= 2")
-    ),
+    Index("ix_batch_requests_suspect", "not_before", postgresql_where=text("state = 'queued' AND rescues >= 2")),
     Index("ix_batch_requests_running", "lease_until", postgresql_where=text("state = 'running'")),
     Index("ix_batch_requests_pooled", "not_before", postgresql_where=text("state = 'pooled'")),
     Index("ix_batch_requests_native", "native_id", postgresql_where=text("state = 'native'")),

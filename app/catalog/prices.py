@@ -37,8 +37,6 @@ BATCH = "batch"
 BATCH_SHARE = Decimal("0.5")
 """What vendors take of the price of each token of their own batches, where the table has no price of that tier."""
 
-SMALLEST_FACTOR = Decimal(1).scaleb(-6)
-"""As many decimals of a factor as the ledger has room for."""
 
 RESOLUTIONS_KEPT = 4096
 
@@ -125,13 +123,6 @@ class PriceBook:
             return None
         share = _find_share(tariff, provider, usage)
         return _list_lines(tariff.get(usage.service_tier or "", tariff[""]), usage, factor, share)
-
-    def find_share(
-        self, provider: str, model: str, usage: Usage, *, name: str = "", at: float | None = None
-    ) -> Decimal:
-        """Return what of the standard price of a token is taken: 1, or half where a batch's tier has no price."""
-        tariff = self._find_tariff(provider, model, name, at)
-        return _find_share(tariff, provider, usage) if tariff is not None else ONE
 
     def _find_tariff(self, provider: str, model: str, name: str, at: float | None) -> Tariff | None:
         starts, tariffs = self._find_timeline(provider, model, name or provider)
@@ -271,7 +262,6 @@ def _find_share(tariff: Tariff, provider: str, usage: Usage) -> Decimal:
 
 def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal, share: Decimal) -> tuple[Line, ...] | None:
     """Return the lines of a reply; tokens are charged at `share` of their price, what is no token at all of it."""
-    of_tokens = factor if share == ONE else (factor * share).quantize(SMALLEST_FACTOR)
     total_input = 0
     counts: list[tuple[str, int]] = [(PER_REQUEST, 1)] if PER_REQUEST in prices else []
     for name in USAGE_CLASSES:
@@ -285,9 +275,10 @@ def _list_lines(prices: dict[str, Steps], usage: Usage, factor: Decimal, share: 
         price = _find_price(prices, name, total_input)
         if price is None:
             return None
-        due = of_tokens if name in _TOKENS else factor
-        amount = price_quantity(count, price, due)
-        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, factor=due, amount_usd=amount))
+        if share != ONE and name in _TOKENS:
+            price = (price * share).quantize(SMALLEST_USD)
+        amount = price_quantity(count, price, factor)
+        lines.append(Line(token_class=name, quantity=count, usd_per_unit=price, factor=factor, amount_usd=amount))
     return tuple(lines)
 
 

@@ -74,13 +74,13 @@ class Rates:
     def find_lines(self, request: RatedRequest) -> tuple[Line, ...] | None:
         """Return what `request` costs, class by class; None when that is not known."""
         terms = find_terms(self._providers, request.provider)
-        at = request.booked_at.timestamp()
-        factor = terms.factor
-        if request.factor is not None:  # the half that a batch costs is in it already, and comes in again below
-            share = self._book.find_share(terms.prices, request.model, request.usage, name=request.provider, at=at)
-            factor = request.factor / share
         return self._book.find_lines(
-            terms.prices, request.model, request.usage, name=request.provider, factor=factor, at=at
+            terms.prices,
+            request.model,
+            request.usage,
+            name=request.provider,
+            factor=terms.factor if request.factor is None else request.factor,
+            at=request.booked_at.timestamp(),
         )
 
 

@@ -14,7 +14,7 @@ from app.catalog.rerate import Correction, RatedRequest
 from app.wire.usage import Usage
 
 # Who was answered from a cache paid nobody, nor did who never got through to a provider. The factor of lines that
-# stand for an unknown price or an unknown use says nothing; of a batch at a vendor's only tokens cost less.
+# stand for an unknown price or an unknown use says nothing.
 RATED = text("""
 SELECT r.id, r.request_time, r.provider, r.model, r.estimated_cost, r.service_tier, r.input_tokens,
        r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.input_audio_tokens,
@@ -34,7 +34,7 @@ FROM (
     ORDER BY request_time, id LIMIT :limit) AS r
 LEFT JOIN LATERAL (
     SELECT array_agg(token_class) AS classes, array_agg(amount) AS amounts, min(booked_at) AS booked_at,
-           coalesce(max(factor) FILTER (WHERE token_class NOT IN ('web_searches', 'requests')), max(factor)) AS factor
+           max(factor) AS factor
     FROM (
         SELECT token_class, sum(amount_usd) AS amount, min(booked_at) AS booked_at,
                max(factor) FILTER (WHERE kind <> 'ceiling' AND token_class <> 'reserved' AND quantity > 0) AS factor

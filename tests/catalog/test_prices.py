@@ -245,12 +245,12 @@ def build_batch_book(provider, *more):
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_batch_of_a_vendor_costs_half_where_no_price_says_otherwise(provider):
-    """The tokens do, by a factor that the lines show; what is no token costs what it costs."""
+    """The tokens do, by a price that the lines show; what is no token costs what it costs."""
     lines = build_batch_book(provider).find_lines(provider, "m", HALVED, factor=Decimal("0.8"))
     assert lines is not None
     assert {line.token_class: (line.usd_per_unit, line.factor, line.amount_usd) for line in lines} == {
-        "input_tokens": (Decimal(1), Decimal("0.4"), Decimal("1.2")),
-        "output_tokens": (Decimal(10), Decimal("0.4"), Decimal(8)),
+        "input_tokens": (Decimal("0.5"), Decimal("0.8"), Decimal("1.2")),
+        "output_tokens": (Decimal(5), Decimal("0.8"), Decimal(8)),
         "web_searches": (Decimal(100), Decimal("0.8"), Decimal(80)),
     }
 
@@ -259,18 +259,16 @@ def test_a_price_of_the_tier_comes_before_the_half():
     """Where the table has prices of batches they hold as they are, for every class."""
     book = build_batch_book("openai", price("input_tokens@batch", "0.9", provider="openai"))
     assert book.find_cost("openai", "m", HALVED) == Decimal("2.7") + 20 + 100
-    assert book.find_share("openai", "m", HALVED) == 1
 
 
 def test_nobody_elses_batches_cost_half():
     """A server that only says that it is a batch takes its price."""
     assert build_batch_book("acme").find_cost("acme", "m", HALVED) == 123
-    assert PriceBook.build([]).find_share("openai", "m", HALVED) == 1
 
 
-def test_a_factor_has_as_many_decimals_as_the_ledger_keeps():
+def test_half_a_price_has_as_many_decimals_as_the_ledger_keeps():
     """Else the lines that are stored would not come to their own amounts."""
-    lines = build_batch_book("openai").find_lines("openai", "m", HALVED, factor=Decimal("0.333333"))
+    book = PriceBook.build([price("input_tokens", "0.000000000000003", provider="openai")])
+    lines = book.find_lines("openai", "m", Usage(input_tokens=1000, service_tier="batch"))
     assert lines is not None
-    assert lines[0].factor == Decimal("0.166666")
-    assert all(line.amount_usd == line.quantity * line.usd_per_unit * line.factor for line in lines)
+    assert (lines[0].usd_per_unit, lines[0].amount_usd) == (Decimal("2E-15"), Decimal("2E-12"))

@@ -15,7 +15,7 @@ from app.catalog.price_store import replace_prices
 from app.catalog.prices import USAGE_CLASSES, PriceBook, PriceRow
 from app.catalog.rerate import Correction, RatedRequest, Rates, Tally, list_corrections
 from app.catalog.rerate_run import load_rates, rerate_all, rerate_batch
-from app.catalog.rerate_store import RateRange, list_rated_requests
+from app.catalog.rerate_store import RateRange
 from app.db.audit import COMMAND_LINE, Auditor
 from app.db.engine import open_blocking_engine
 from app.db.tables import ledger, requests
@@ -349,13 +349,11 @@ def test_a_class_that_is_not_used_any_more_is_taken_back():
     assert isinstance(found[0], Correction)
 
 
-@pytest.mark.parametrize("posted", ["0.5", "0.4", "0.166666"])
-def test_what_cost_half_in_a_batch_does_not_cost_a_quarter(posted):
-    """The factor of the lines of a vendor's batch has the half in it already; that of other classes has not."""
-    names = ("input_tokens", "web_searches")
+def test_what_cost_half_in_a_batch_is_priced_by_what_is_known_now():
+    """Half of the list's price where there is none of the tier; that price, and no half of it, once there is one."""
     rows = [
         PriceRow(provider="openai", model="m", token_class=name, usd_per_unit=Decimal(1), source="genai-prices 1")
-        for name in names
+        for name in ("input_tokens", "web_searches")
     ]
     request = RatedRequest(
         id=uuid4(),
@@ -364,22 +362,16 @@ def test_what_cost_half_in_a_batch_does_not_cost_a_quarter(posted):
         provider="openai",
         model="m",
         usage=Usage(input_tokens=1, web_searches=1, service_tier="batch"),
-        cost=Decimal(1),
+        cost=Decimal("1.2"),
         posted={},
-        factor=Decimal(posted),
+        factor=Decimal("0.8"),
     )
-    lines = Rates(PriceBook.build(rows), {}).find_lines(request)
-    assert lines is not None
-    assert [line.factor for line in lines] == [Decimal(posted), Decimal(posted) * 2]
-
-
-def test_the_factor_is_that_of_tokens(engine):
-    """Of a request in a vendor's batch its tokens tell it, not what costs the same as ever."""
-    correct(engine, "web_searches", "1")
-    both = {"input_tokens": Decimal("0.5"), "web_searches": Decimal(1)}
-    request_id = record(engine, cost=Decimal("1.5"), lines=both, factor=1, web_searches=1, service_tier="batch")
-    with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER USER"))
-        connection.execute(text("UPDATE ledger SET factor = 0.5 WHERE token_class = 'input_tokens'"))
-        [found] = list_rated_requests(connection, RANGE, limit=9)
-    assert (found.id, found.factor) == (request_id, Decimal("0.5"))
+    half = Rates(PriceBook.build(rows), {}).find_lines(request)
+    assert half is not None
+    assert [line.amount_usd for line in half] == [Decimal("0.4"), Decimal("0.8")]
+    tier = PriceRow(
+        provider="openai", model="m", token_class="input_tokens@batch", usd_per_unit=Decimal("0.6"), source="admin"
+    )
+    named = Rates(PriceBook.build([*rows, tier]), {}).find_lines(request)
+    assert named is not None
+    assert [line.amount_usd for line in named] == [Decimal("0.48"), Decimal("0.8")]

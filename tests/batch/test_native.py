@@ -427,10 +427,10 @@ def test_a_vendor_that_hangs_holds_up_no_other(gateway: Gateway, monkeypatch: py
     with open_odd_vendor({"POST": "chat", "POST /v1/files": "hang"}) as vendor:
         turn_to(gateway, vendor.url, gateway.mock_url)
         hanging = [submit(gateway, ask_many(2, f"{number} {{}}")) for number in range(8)]
-        poll(lambda: vendor.calls["POST /v1/files"] == native.AT_ONCE_EACH)
+        poll(lambda: vendor.calls["POST /v1/files"] >= native.AT_ONCE_EACH)
         view = wait(gateway, submit(gateway, ask_many(2), provider="anthropic", model=ANTHROPIC), 4.5)
         assert all(one["native"] for one in view["result"])
-        assert vendor.calls["POST /v1/files"] == native.AT_ONCE_EACH
+        assert vendor.calls["POST /v1/files"] <= 2 * native.AT_ONCE_EACH  # each of them hangs twice at most
         for batch_id in hanging:
             check_once_each(gateway, batch_id, wait(gateway, batch_id, 15), 2)
     states = Counter(state for state, _ in list_natives(gateway))

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 
 from app.batch.ending_store import note_end
 from app.batch.intake_store import fail_batch, insert_batch
-from app.batch.stopping_store import cancel_batch, expire_late
+from app.batch.stopping_store import cancel_batch, end_late
 from app.batch.types import NewBatch
 from app.batch.webhooks.sender import WebhookSender
 from app.batch.webhooks.store import claim_delivery, conclude, reseal_webhook_secrets
@@ -219,7 +219,7 @@ async def test_every_way_to_end_is_told(database: Connection, database_url: str)
     for batch_id in (queued, read, quiet):
         assert await cancel_batch(database, batch_id)
         await cancel_batch(database, batch_id)
-    assert await expire_late(database) == 1
+    assert await end_late(database) == 1
     assert await fail_batch(database, failed, 0, [{"message": "no"}])
     assert not await fail_batch(database, failed, 0, [{"message": "no"}])
     told = {

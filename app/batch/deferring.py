@@ -48,7 +48,7 @@ async def defer(call: Call, scope: HTTPScope, exchange: Exchange, desk: Desk) ->
         raise
     accepted = build_accepted(new.id, 1, ahead, pace, datetime.now(UTC))
     url = f"{find_address(scope)}/v1/batch/{new.id}"
-    body = encode({**msgspec.structs.asdict(accepted), "status_url": url})
+    body = encode({**msgspec.to_builtins(accepted), "status_url": url})
     headers = [
         JSON,
         (b"location", url.encode()),

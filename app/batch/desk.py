@@ -41,6 +41,7 @@ class Desk:
         self._writer = PatientConnection(url, name="relaycore batch intake")
         self._asked: set[asyncio.Task[Any]] = set()
         self._fresh_until: dict[int, float] = {}
+        self._away_until = 0.0
         self._pace: float | None = None
         self._pace_until = 0.0
 
@@ -96,11 +97,14 @@ class Desk:
         if time.monotonic() < self._fresh_until.get(id(connection), 0.0):
             return
         began = time.monotonic()
+        if began < self._away_until:
+            raise DatabaseAwayError(AWAY)
         try:
             await connection.run(ping, seconds=PING_SECONDS)
         except AWAY_ERRORS:
-            if time.monotonic() - began >= PING_SECONDS:
-                raise  # it is there and does not answer
+            if time.monotonic() - began >= PING_SECONDS:  # it is there and does not answer
+                self._away_until = time.monotonic() + FRESH_SECONDS
+                raise
             await asyncio.sleep(REOPEN_SECONDS)
             await connection.run(ping, seconds=PING_SECONDS)
 

@@ -22,6 +22,7 @@ from app.cache.store import turn_slots
 from app.catalog.price_update import run_price_update
 from app.catalog.store import load_config
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
+from app.db.queue_store import sweep_jobs
 from app.db.watch import Listener
 from app.gateway.parts import Parts
 from app.semantic.index_store import BUILD_OPTIONS, build_indexes, tend_questions
@@ -65,7 +66,7 @@ def build_jobs(settings: Settings, wake: Callable[[], None]) -> App:
         await asyncio.to_thread(run_price_update, url, get_secret_key(settings))
 
     @jobs.periodic(cron="* * * * *")
-    @jobs.task(name="relaycore.index", queueing_lock="relaycore.index", lock="relaycore.index", pass_context=False)
+    @jobs.task(name="relaycore.index", queueing_lock="relaycore.index", pass_context=False)
     async def index(timestamp: int) -> None:
         del timestamp
         await run_index(url)
@@ -109,6 +110,7 @@ async def tidy_up(connection: Connection, retention_days: int) -> None:
         pass
     await roll_budgets(connection)
     await sweep_limits(connection)
+    await sweep_jobs(connection, 2 * INDEX_SECONDS)
 
 
 async def run_worker(settings: Settings, parts: Parts) -> None:

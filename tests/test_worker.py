@@ -61,6 +61,33 @@ async def test_tidying_sweeps_what_is_over(database, database_url):
     assert await fetch(database, "SELECT count(*) FROM cache_clearings") == [(0,)]
 
 
+HANDED = """
+WITH workers AS (
+    INSERT INTO procrastinate_workers (last_heartbeat)
+    SELECT now() - make_interval(secs => silent) FROM unnest(ARRAY[0, 300]) AS silent RETURNING id, last_heartbeat
+), jobs AS (
+    INSERT INTO procrastinate_jobs (task_name, queue_name, status, worker_id, lock)
+    SELECT name, 'default', status::procrastinate_job_status, w.id, name
+    FROM (VALUES ('orphaned', 'doing', NULL), ('silent', 'doing', true), ('under way', 'doing', false),
+        ('endless', 'doing', false), ('failed', 'failed', false), ('failed long ago', 'failed', false),
+        ('to do', 'todo', NULL)) AS given (name, status, silent)
+    LEFT JOIN workers w ON (w.last_heartbeat < now() - interval '1 minute') = given.silent
+    RETURNING id, task_name
+)
+INSERT INTO procrastinate_events (job_id, type, at)
+SELECT id, 'started', now() - make_interval(hours =>
+    CASE task_name WHEN 'endless' THEN 2 WHEN 'failed long ago' THEN 200 ELSE 0 END) FROM jobs
+"""
+
+
+async def test_tidying_sweeps_jobs_that_nobody_ends(database, database_url):
+    """A job whose worker was killed, or whose end was not written, does not stay under way for ever."""
+    await database.execute(HANDED)
+    await run_once(database_url, 30)
+    left = await fetch(database, "SELECT task_name FROM procrastinate_jobs ORDER BY task_name")
+    assert left == [("failed",), ("to do",), ("under way",)]
+
+
 async def test_tidying_twice_changes_nothing(database, database_url):
     """A second round right after the first finds nothing to do."""
     look = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY relname"
@@ -82,7 +109,8 @@ async def test_work_without_a_database(work):
 WORKERS = (
     "SELECT pid FROM pg_stat_activity WHERE application_name = 'relaycore worker' AND datname = current_database()"
 )
-JOBS = "SELECT status::text FROM procrastinate_jobs WHERE task_name = ANY(ARRAY['relaycore.tidy', 'relaycore.index'])"
+JOBS = "SELECT id FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+CUT = f"SELECT pid, pg_terminate_backend(pid) FROM ({WORKERS}) AS workers WHERE NOT EXISTS ({JOBS})"
 
 
 async def wait_for(condition, seconds: float = 30) -> None:
@@ -96,22 +124,28 @@ async def test_the_worker_comes_back(database, database_url, tmp_path):
     settings = prepare(database_url, tmp_path).settings
     task = asyncio.create_task(run_jobs(settings, lambda: None))
     try:
-        await wait_for(lambda: fetch(database, WORKERS))
-        cut = await fetch(database, f"SELECT pid, pg_terminate_backend(pid) FROM ({WORKERS}) AS workers")
-        gone = {pid for pid, _ in cut}
+        await wait_for(lambda: fetch(database, "SELECT FROM procrastinate_periodic_defers"))
+        gone: set[object] = set()
+
+        async def is_cut() -> bool:
+            """Cut them between two jobs: one that is under way then has an end that nobody can write."""
+            gone.update(pid for pid, _ in await fetch(database, CUT))
+            return bool(gone)
 
         async def is_back() -> bool:
             return bool({pid for (pid,) in await fetch(database, WORKERS)} - gone)
 
+        await wait_for(is_cut)
         await wait_for(is_back)
-        await database.execute(
+        given = await fetch(
+            database,
             "INSERT INTO procrastinate_jobs (task_name, queue_name, args)"
             " SELECT name, 'default', '{\"timestamp\": 0}'"
-            " FROM unnest(ARRAY['relaycore.tidy', 'relaycore.index']) AS name"
+            " FROM unnest(ARRAY['relaycore.tidy', 'relaycore.index']) AS name RETURNING id",
         )
 
         async def is_done() -> bool:
-            return not await fetch(database, JOBS)
+            return not {*given} & {*await fetch(database, "SELECT id FROM procrastinate_jobs")}
 
         await wait_for(is_done)
         assert not task.done()

@@ -14,6 +14,9 @@ logger = logging.getLogger("relaycore.semantic")
 OLD_DECISIONS_PER_TURN = 1000
 BUILD_OPTIONS = "-c maintenance_work_mem=256MB -c statement_timeout=0"
 
+TAKE_TURN = "SELECT pg_try_advisory_lock(hashtext('relaycore index'))"
+END_TURN = "SELECT pg_advisory_unlock(hashtext('relaycore index'))"
+
 # Scopes with so many questions (their index alone counts them) that comparing all takes long; those that shrank are
 # compared again.
 MARK_LARGE = """
@@ -57,8 +60,19 @@ async def tend_questions(connection: Connection, keep_days: int) -> None:
 async def build_indexes(connection: Connection) -> int:
     """Build the indexes that large scopes lack and return how many; others go on reading and writing meanwhile.
 
-    The connection is in autocommit mode. An index whose building broke off is dropped and built anew.
+    The connection is in autocommit mode. An index whose building broke off is dropped and built anew. One connection
+    at a time builds; the others return 0 at once. Its turn ends with it, whatever it ends by.
     """
+    if await (await connection.execute(TAKE_TURN)).fetchone() != (True,):
+        return 0
+    try:
+        return await _build_missing(connection)
+    finally:
+        if not connection.closed:
+            await connection.execute(END_TURN)
+
+
+async def _build_missing(connection: Connection) -> int:
     built = 0
     lines = await (await connection.execute(MISSING, (INDEX_FROM,))).fetchall()
     found = dict(cast(list[tuple[str, bool]], await (await connection.execute(INDEXES)).fetchall()))

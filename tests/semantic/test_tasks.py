@@ -1,5 +1,6 @@
 """What is done to stored questions now and then: marking what has grown, building its indexes, forgetting the rest."""
 
+import asyncio
 import random
 import threading
 import time
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 
 from app.semantic import index_store
-from app.semantic.index_store import BUILD_OPTIONS, build_indexes, tend_questions
+from app.semantic.index_store import BUILD_OPTIONS, TAKE_TURN, build_indexes, tend_questions
 from app.semantic.store import (
     EXACT_UP_TO,
     MAX_CANDIDATES,
@@ -287,6 +288,19 @@ async def test_others_read_and_write_meanwhile(database_url, builder, reader):
     assert query(database_url, "SELECT count(*) FROM semantic_entries") == [(len(vectors) + len(written),)]
     found = await search(reader, copied, (scope_id, True))
     assert {name for name in found if int(name[1:]) >= 50_000}
+
+
+async def test_one_builds_at_a_time(database_url, builder, reader, small):
+    """While another connection builds, nothing is built twice; when it is gone, however it ended, the next one does."""
+    await fill(builder, [normalize((1, n)) for n in range(25)])
+    await tend_questions(builder, 30)
+    await reader.execute(TAKE_TURN)
+    assert await build_indexes(builder) == 0
+    reader.pgconn.finish()
+    async with asyncio.timeout(10):
+        while not await build_indexes(builder):
+            await asyncio.sleep(0.05)
+    assert len(list_indexes(database_url)) == 1
 
 
 async def test_empty_scopes_are_forgotten(database_url, builder):

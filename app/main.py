@@ -20,6 +20,7 @@ from app.batch.vendors.door import LaterDoor
 from app.catalog.changes import ConfigChanges
 from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
 from app.control_routes import CONTROL_ROUTES
+from app.dashboard.routes import DASHBOARD_HANDLERS
 from app.db.control import Control
 from app.db.watch import SnapshotWatch
 from app.gateway.cache_scope import find_label_rules
@@ -45,7 +46,7 @@ def create_app(settings: Settings) -> Litestar:
     """
     app = Door(
         guards=[enforce_policy],
-        route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS, *CONTROL_ROUTES],
+        route_handlers=[*HEALTH_HANDLERS, *DOCS_HANDLERS, *DASHBOARD_HANDLERS, *CONTROL_ROUTES],
         lifespan=[partial(live, settings)],
         dependencies={
             "actor": Provide(get_actor, sync_to_thread=False),

@@ -55,6 +55,8 @@ ROUTES: Mapping[str, Policy] = {
     "GET|HEAD /openapi.json": PUBLIC,
     "GET|HEAD /docs": PUBLIC,
     "GET|HEAD /docs/{asset}": PUBLIC,
+    "GET|HEAD /dashboard": PUBLIC,
+    "GET|HEAD /dashboard/{asset}": PUBLIC,
     "GET|PUT /v1/config": ADMIN,
     "GET /v1/config/providers": ADMIN,
     "GET|PUT /v1/config/providers/{name}": ADMIN,

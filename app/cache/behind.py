@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from app.cache.clearing_store import forget_older
 from app.cache.store import end_leases, give_up_leases, upsert_entries
 from app.cache.types import Entry
 from app.db.connection import Connection, DatabaseAwayError, PatientConnection
@@ -30,10 +31,11 @@ REFUSED = (psycopg.Error, ValueError)
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What is to be stored: an answer, and the question that others may be like."""
+    """What is to be stored: an answer, the question that others may be like, and whether an older answer goes."""
 
     entry: Entry
     likeness: Likeness | None = None
+    replaces: bool = False
 
 
 class WriteBehind:
@@ -67,13 +69,13 @@ class WriteBehind:
         while (self._waiting or self._given_up) and await self._store_some():
             pass
 
-    def put(self, entry: Entry, likeness: Likeness | None = None) -> bool:
+    def put(self, entry: Entry, likeness: Likeness | None = None, *, replaces: bool = False) -> bool:
         """Have `entry` stored soon; False when too much waits already."""
         if self._waiting_bytes + len(entry.body) > MAX_WAITING_BYTES:
             return False
         self._forget(entry.key)
         self._waiting_bytes += len(entry.body)
-        self._waiting[entry.key] = Waiting(entry, likeness)
+        self._waiting[entry.key] = Waiting(entry, likeness, replaces)
         self._something.set()
         return True
 
@@ -149,6 +151,9 @@ class WriteBehind:
         async with connection.transaction():
             await upsert_entries(connection, [one.entry for one in batch])
             await end_leases(connection, [one.entry.key for one in batch], self._owner)
+            for one in batch:
+                if one.replaces:
+                    await forget_older(connection, one.entry)
             if likenesses:
                 # By itself an answer is kept though its question is refused; in a batch nobody knows whose it was.
                 with contextlib.suppress(*(REFUSED if len(batch) == 1 else ())):

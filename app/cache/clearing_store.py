@@ -7,14 +7,20 @@ import msgspec
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection as ControlConnection
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.cache.clearing import Cleared, Clearing
+from app.cache.types import Entry
 from app.db.connection import Connection
+from app.db.tables import api_keys
 
 _CONDITIONS = {
     "key": SQL("key = decode(%(key)s, 'hex')"),
     "scope": SQL("scope = %(scope)s"),
+    "namespace": SQL(
+        "%(namespace)s = CASE WHEN starts_with(scope, 'namespace:') THEN substr(scope, 11)"
+        " WHEN strpos(scope, '/') > 0 THEN substr(scope, strpos(scope, '/') + 1) ELSE '' END"
+    ),
     "user_id": SQL("user_id = %(user_id)s"),
     "api_key_id": SQL("api_key_id = %(api_key_id)s"),
     "provider": SQL("provider = %(provider)s"),
@@ -28,6 +34,12 @@ WITH gone AS (DELETE FROM cache_entries WHERE {where} RETURNING key),
 questions AS (DELETE FROM semantic_entries AS q USING gone WHERE q.key = gone.key),
 leases AS (DELETE FROM cache_leases AS l USING gone WHERE l.key = gone.key AND l.until <= now() + interval '1 second')
 SELECT count(*) FROM gone""")
+
+
+NOTE_OLDER = """
+INSERT INTO cache_clearings (version, what, at) SELECT relaycore_bump('cache'), %s, to_timestamp(%s::float8)
+"""
+CLOCK_STEP_SECONDS = 0.001
 
 
 def build_deletion(what: Clearing, *, at: float | None) -> tuple[bytes, dict[str, object]]:
@@ -64,6 +76,18 @@ def clear(connection: ControlConnection, what: Clearing) -> int:
         (version, Jsonb(msgspec.to_builtins(what))),
     )
     return 0 if line is None else int(line[0])
+
+
+async def forget_older(connection: Connection, entry: Entry) -> None:
+    """Tell all processes to forget what they have under the key of `entry` that is older than it."""
+    what = Clearing(key=entry.key.hex(), in_memory=True)
+    at = entry.created_at - CLOCK_STEP_SECONDS
+    await connection.execute(NOTE_OLDER, (Jsonb(msgspec.to_builtins(what)), at))
+
+
+def find_key_user(connection: ControlConnection, key_id: UUID) -> UUID | None:
+    """Return whose an API key is."""
+    return connection.execute(select(api_keys.c.user_id).where(api_keys.c.id == key_id)).scalar()
 
 
 def find_entry_owner(connection: ControlConnection, key: bytes) -> tuple[UUID, str] | None:

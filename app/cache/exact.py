@@ -103,10 +103,13 @@ class ExactCache:
             self._led.discard(key)
             self._behind.give_up(key)
 
-    def put(self, entry: Entry, likeness: Likeness | None = None) -> None:
-        """Keep `entry` in memory now and in Postgres soon, and with it the question that it answers."""
+    def put(self, entry: Entry, likeness: Likeness | None = None, *, replaces: bool = False) -> None:
+        """Keep `entry` in memory now and in Postgres soon, and with it the question that it answers.
+
+        `replaces`: other processes may have an older one in memory, which they are told to forget.
+        """
         self.local.put(entry)
-        if self._behind.put(entry, likeness):
+        if self._behind.put(entry, likeness, replaces=replaces):
             self._led.discard(entry.key)
         else:
             self.give_up(entry.key)
@@ -127,7 +130,8 @@ class ExactCache:
     async def _delete_again(self, connection: Connection, clearings: Sequence[Cleared]) -> None:
         """Delete what came to the table between the clearing and its notice here."""
         for one in clearings:
-            await delete_cleared(connection, one)
+            if not one.what.in_memory:
+                await delete_cleared(connection, one)
 
     async def _open_reader(self) -> None:
         with contextlib.suppress(DatabaseAwayError, psycopg.Error):

@@ -3,14 +3,24 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from app.cache.types import Entry
+from app.semantic.types import Decision
 from app.wire.http import Headers
+
+
+class Likened(msgspec.Struct, frozen=True):
+    """Why the answer to a similar question does: what was decided, and the header lines that say so."""
+
+    decision: Decision
+    lines: Headers
 
 
 class Flight:
     """One call under way. `pieces` are the bytes of its stream so far; `entry` its answer once it is complete.
 
-    `evidence`: header lines that say why the answer to a similar question does.
+    `likened`: it is the answer to a similar question.
 
     The call of a leader whose own client has left goes on while somebody follows it.
     """
@@ -19,7 +29,7 @@ class Flight:
         self.streamed = streamed
         self.pieces: list[bytes] = []
         self.entry: Entry | None = None
-        self.evidence: Headers = []
+        self.likened: Likened | None = None
         self.landed = False
         self.followers = 0
         self._leader: asyncio.Task[object] | None = asyncio.current_task()
@@ -32,10 +42,10 @@ class Flight:
         if self._waiting:
             self._wake()
 
-    def land(self, entry: Entry | None, evidence: Headers | None = None) -> None:
+    def land(self, entry: Entry | None, likened: Likened | None = None) -> None:
         """End the flight with a complete answer, or with None when there is none to share."""
         self.entry = entry
-        self.evidence = evidence or []
+        self.likened = likened
         self.landed = True
         self._leader = None
         self._wake()
@@ -110,13 +120,15 @@ class Flights:
         """Return the flight to follow."""
         return self._flights.get(key)
 
-    def open(self, key: bytes, *, streamed: bool) -> Flight:
-        """Return a new flight led by the running task."""
-        flight = self._flights[key] = Flight(streamed=streamed)
+    def open(self, key: bytes, *, streamed: bool, shared: bool = True) -> Flight:
+        """Return a new flight led by the running task; one that is not `shared` leaves others to the one there is."""
+        flight = Flight(streamed=streamed)
+        if shared:
+            self._flights[key] = flight
         return flight
 
-    def close(self, key: bytes, flight: Flight, entry: Entry | None, evidence: Headers | None = None) -> None:
+    def close(self, key: bytes, flight: Flight, entry: Entry | None, likened: Likened | None = None) -> None:
         """Land `flight` and let the next identical call look in the cache again."""
         if self._flights.get(key) is flight:
             del self._flights[key]
-        flight.land(entry, evidence)
+        flight.land(entry, likened)

@@ -12,8 +12,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
+from app.cache.clear_scope import Named, read_scope
 from app.cache.clearing import Clearing
-from app.cache.clearing_store import clear, find_entry_owner
+from app.cache.clearing_store import clear, find_entry_owner, find_key_user
 from app.cache.types import Asker
 from app.db.audit import Actor
 from app.db.control import Change, Control
@@ -28,7 +29,8 @@ TAGS = ["Cache"]
 WRITTEN_SECONDS = 0.3
 """By then every process that is well has written what it had."""
 
-ALL = "all"
+ALL, OWN = "all", "own"
+NOT_YOURS = "Only an administrator clears what others have."
 KEY_LENGTH = 64
 NO_ENTRY = "There is no such entry."
 NO_ANSWER = "There is no answer of yours from the cache with this id."
@@ -41,7 +43,8 @@ ControlRequest = Request[object, object, State]
 class ClearRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is cleared: entries that meet everything that is said. Nothing said: all that the caller may clear.
 
-    `scope` is "own", "all" (administrators), or a scope as entries have it, such as "team:<uuid>" or "namespace:faq".
+    `scope` is "own", "all" (administrators), a scope as the header `x-relay-cache-scope` has it, which is one's own
+    ("key", "user", "team", "organization", "namespace:faq"), or such as entries have it ("team:<uuid>").
     Of `tags`, one is enough. Who is no administrator clears entries of their own calls only.
     """
 
@@ -137,14 +140,16 @@ async def find_settled(settle: Settle, work: Callable[[], Awaitable[T]]) -> T:
 
 def build_clearing(asked: ClearRequest, caller: Asker) -> Clearing:
     """Return what is cleared. Raises ForbiddenError for what is not the caller's."""
-    others = asked.scope == ALL or (asked.user_id is not None and asked.user_id != caller.user_id)
-    if others and not caller.admin:
-        raise ForbiddenError("Only an administrator clears what others have.", code="admin_required", param="scope")
+    for param, others in (("scope", asked.scope == ALL), ("user_id", asked.user_id not in {None, caller.user_id})):
+        if others and not caller.admin:
+            raise ForbiddenError(NOT_YOURS, code="admin_required", param=param)
     if asked.tag is not None and asked.tags is not None:
         raise BadRequestError("'tag' and 'tags' say the same.", param="tag")
-    own = caller.user_id if not caller.admin or asked.scope == "own" else asked.user_id
+    own = caller.user_id if not caller.admin or asked.scope == OWN else asked.user_id
+    named = Named() if asked.scope is None or asked.scope in {ALL, OWN} else read_scope(asked.scope, caller)
     return Clearing(
-        scope=asked.scope if asked.scope not in {ALL, "own"} else None,
+        scope=named.label,
+        namespace=named.namespace,
         user_id=own,
         api_key_id=asked.api_key_id,
         provider=asked.provider,
@@ -155,10 +160,15 @@ def build_clearing(asked: ClearRequest, caller: Asker) -> Clearing:
 
 
 def clear_noted(change: Change, what: Clearing, caller: Asker) -> int:
-    """Clear, and note it where it may concern others."""
+    """Clear, and note it where it may concern others. Raises ForbiddenError for a key that is another's."""
+    key_id = what.api_key_id if not caller.admin else None
+    if key_id is not None and find_key_user(change.connection, key_id) != caller.user_id:
+        raise ForbiddenError(NOT_YOURS, code="admin_required", param="api_key_id")
     cleared = clear(change.connection, what)
     if caller.admin:
-        change.note("cache.clear", "cache", what.scope or ALL, after={"what": what, "cleared": cleared})
+        change.note(
+            "cache.clear", "cache", what.scope or what.namespace or ALL, after={"what": what, "cleared": cleared}
+        )
     return cleared
 
 

@@ -52,3 +52,18 @@ class Asker(Protocol):
     def admin(self) -> bool:
         """Whether all may be seen and changed."""
         ...
+
+    @property
+    def key_id(self) -> UUID | None:
+        """The key, if it is a stored one."""
+        ...
+
+    @property
+    def team_id(self) -> UUID | None:
+        """The team that the key acts for."""
+        ...
+
+    @property
+    def organization_id(self) -> UUID | None:
+        """The organization that the key belongs to."""
+        ...

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from app.access.types import Caller
+from app.cache.clear_scope import find_member
 from app.catalog.cache_types import CacheConfig, NamespaceConfig
 from app.errors import BadRequestError, ForbiddenError
 from app.semantic.rules import narrow_rules
@@ -37,7 +38,7 @@ def find_scope(caller: Caller, asked: str | None, config: CacheConfig) -> CacheS
     if given is not None and given.startswith(NAMESPACE):
         return _find_namespace(caller, given.removeprefix(NAMESPACE), config)
     kind = given or config.scope
-    member = find_id(caller, kind)
+    member = find_member(caller, kind)
     return build_scope(kind, member) if member is not None else build_scope("user", caller.user_id)
 
 
@@ -49,7 +50,7 @@ def _find_asked(caller: Caller, asked: str, config: CacheConfig) -> CacheScope:
         raise ForbiddenError(
             f"Answers may be shared by {widest} at most.", code="cache_scope_not_allowed", param=HEADER
         )
-    member = find_id(caller, asked)
+    member = find_member(caller, asked)
     if member is None:
         raise BadRequestError(f"This API key belongs to no {asked}.", param=HEADER)
     return build_scope(asked, member)
@@ -61,7 +62,7 @@ def _find_namespace(caller: Caller, name: str, config: CacheConfig) -> CacheScop
     shared_by = namespace.shared_by if namespace is not None else "user"
     if shared_by == "everyone":
         return CacheScope(label=f"{NAMESPACE}{name}", shared=True, namespace=namespace)
-    member = find_id(caller, shared_by)
+    member = find_member(caller, shared_by)
     kind, member = (shared_by, member) if member is not None else ("user", caller.user_id)
     scope = build_scope(kind, member)
     return CacheScope(label=f"{scope.label}/{name}", shared=scope.shared, namespace=namespace)
@@ -78,15 +79,6 @@ def find_label_rules(label: str, config: CacheConfig) -> SemanticConfig:
 def build_scope(kind: str, member: UUID) -> CacheScope:
     """Return the scope of one of SCOPE_KINDS."""
     return CacheScope(label=f"{kind}:{member}", shared=kind in {"team", "organization"})
-
-
-def find_id(caller: Caller, kind: str) -> UUID | None:
-    """Return whom the caller is or belongs to. The admin key is no stored key: it stands for its user."""
-    if kind == "user":
-        return caller.user_id
-    if kind == "key":
-        return caller.key_id or caller.user_id
-    return caller.team_id if kind == "team" else caller.organization_id
 
 
 def _width(kind: str) -> int:

@@ -63,13 +63,13 @@ class Checks:
             return
         self._start(self._compare_kept(shadow, kept, endpoint), otherwise=shadow.decision)
 
-    def note_served(self, shadow: Shadow, call: Call, endpoint: Endpoint) -> None:
-        """Write down that an answer was served, and have a sample of them checked."""
+    def note_served(self, shadow: Shadow, call: Call, endpoint: Endpoint, *, may_ask: bool = True) -> None:
+        """Write down that an answer was served, and have a sample of them checked, where the provider may be asked."""
         self._semantic.log.note(shadow.decision)
         share = choose_share(shadow.evidence, shadow.rules)
         later = shadow.rules.checks == "batch" and self.ask_later is not None
         ask = self.ask_later if later else self.ask
-        if ask is not None and _CHANCE.random() < share:
+        if may_ask and ask is not None and _CHANCE.random() < share:
             self._start(self._check_served(shadow, call, endpoint, ask), later=later)
 
     def _start(

@@ -40,7 +40,7 @@ async def relay(call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts
             call=call,
             endpoint=endpoint,
             parts=parts,
-            flight=parts.flights.open(key, streamed=call.streamed),
+            flight=parts.flights.open(key, streamed=call.streamed, shared=not policy.only),
         )
         await lead(keeper, chosen, exchange, leads=leads)
 
@@ -101,4 +101,5 @@ async def lead(keeper: Keeper, chosen: Plan, exchange: Exchange, *, leads: bool)
             parts.checks.compare_kept(shadow, keeper.entry, keeper.endpoint)
     finally:
         keeper.land(None)
-        parts.cache.give_up(key)
+        if policy.leases:
+            parts.cache.give_up(key)

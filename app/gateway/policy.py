@@ -7,6 +7,7 @@ import msgspec
 from app.catalog.cache_types import CacheConfig, EndpointName, RouteCacheConfig
 from app.gateway.cache_scope import CacheScope, find_scope
 from app.gateway.call import Call
+from app.semantic.asking import plays_with_tools
 
 DEFAULT_TEMPERATURE = 1.0
 """What providers take when a call does not say."""
@@ -44,14 +45,11 @@ class _Particulars(msgspec.Struct, frozen=True):
     n: msgspec.Raw = msgspec.Raw()
     best_of: msgspec.Raw = msgspec.Raw()
     seed: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    functions: msgspec.Raw = msgspec.Raw()
-    mcp_servers: msgspec.Raw = msgspec.Raw()
 
 
 BYPASS = CachePolicy(status="bypass", reads=False, ttl_seconds=0)
 EVERYTHING = RouteCacheConfig()
-_NOTHING = frozenset({b"", b"null", b"[]"})
+_NOTHING = frozenset({b"", b"null"})
 _decode = msgspec.json.Decoder(_Particulars).decode
 
 
@@ -82,7 +80,7 @@ def takes_part(call: Call, route: RouteCacheConfig) -> bool:
     said = _decode(call.body)
     warm = route.max_temperature is not None and _number(said.temperature, DEFAULT_TEMPERATURE) > route.max_temperature
     many = route.max_n is not None and max(_number(said.n, 1), _number(said.best_of, 1)) > route.max_n
-    tools = not route.tools and not {bytes(one) for one in (said.tools, said.functions, said.mcp_servers)} <= _NOTHING
+    tools = not route.tools and plays_with_tools(call.body)
     seeded = bytes(said.seed) not in _NOTHING
     unseeded = route.seeded == ("never" if seeded else "only")
     return route.enabled and not (warm or many or tools or unseeded)

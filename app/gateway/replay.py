@@ -38,6 +38,9 @@ async def replay(
     row.model = entry.model
     age = max(0, int(time.time() - entry.created_at))
     exchange.headers.append((b"age", b"%d" % age))
+    exchange.headers.append((b"x-relay-attempts", b"0"))
+    if not call.streamed:
+        exchange.headers.append((b"x-relay-cost-usd", b"0"))
     exchange.headers.append((b"x-relay-overhead-ms", b"%.2f" % exchange.trace.overhead_ms()))
     exchange.trace.succeed(200, entry.usage)
     await exchange.reply(200, _form(call, entry), body)

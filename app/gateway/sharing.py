@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 
 from app.access.rights import join_tags
-from app.cache.flight import Flight
+from app.cache.flight import Flight, Likened
 from app.cache.types import Entry
 from app.errors import BadGatewayError
 from app.gateway.answer_words import complete_likeness
@@ -20,7 +20,7 @@ from app.gateway.replay import replay
 from app.gateway.send import pass_events
 from app.providers.protocol import Endpoint
 from app.semantic.types import Likeness
-from app.wire.http import Headers
+from app.wire.ids import make_uuid7
 from app.wire.usage import Usage
 
 # When a call fails, one of those who waited makes the next one for the others; who has waited for two makes its own.
@@ -42,7 +42,7 @@ async def answer_from_cache(
         if flight is None:
             return found.leads
         exchange.watch()
-        joined = await follow(flight, call, endpoint, exchange)
+        joined = await follow(flight, call, endpoint, exchange, parts)
         exchange.unwatch()
         if joined:
             return None
@@ -63,15 +63,27 @@ async def share_with_processes(keeper: "Keeper", exchange: Exchange) -> bool:
     return answered
 
 
-async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
+async def follow(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
     """Share the answer of an identical call under way; False when it came to nothing before anything was sent."""
     if flight.streamed and call.streamed:
-        return await follow_stream(flight, call, endpoint, exchange)
-    entry = await flight.wait()
-    return entry is not None and await replay(entry, call, endpoint, exchange, flight.evidence)
+        return await follow_stream(flight, call, endpoint, exchange, parts)
+    await flight.wait()
+    return await replay_landed(flight, call, endpoint, exchange, parts)
 
 
-async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange) -> bool:
+async def replay_landed(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
+    """Answer like a call that has ended; where that was by a similar answer, this one can be reported as well."""
+    likened = flight.likened
+    evidence = likened.lines if likened is not None else None
+    if flight.entry is None or not await replay(flight.entry, call, endpoint, exchange, evidence):
+        return False
+    if likened is not None:
+        mine = {"id": make_uuid7(), "user_id": call.caller.user_id, "request_id": exchange.trace.row.request_id}
+        parts.semantic.log.note(msgspec.structs.replace(likened.decision, **mine))
+    return True
+
+
+async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange: Exchange, parts: Parts) -> bool:
     """Share a stream as it comes in."""
     assert endpoint.open_tap is not None  # noqa: S101 - the caller looked
     tap = endpoint.open_tap(call.hides_usage)
@@ -79,10 +91,12 @@ async def follow_stream(flight: Flight, call: Call, endpoint: Endpoint, exchange
         async for piece in pieces:
             events = tap.feed(piece)
             if events:
-                exchange.note_cache_status("hit")
+                if not exchange.started:
+                    exchange.note_cache_status("hit")
+                    exchange.headers += [(b"age", b"0"), (b"x-relay-attempts", b"0")]
                 await pass_events(exchange, [], events)
     if not exchange.started:  # it came to nothing, or to an answer that was there as a whole
-        return flight.entry is not None and await replay(flight.entry, call, endpoint, exchange, flight.evidence)
+        return await replay_landed(flight, call, endpoint, exchange, parts)
     exchange.trace.row.billed = False
     if not tap.finished:
         raise BadGatewayError("The provider's stream ended before it was complete.", code="upstream_disconnected")
@@ -135,7 +149,8 @@ class Keeper(msgspec.Struct, kw_only=True):
         )
         self.entry = entry
         if self.policy.ttl_seconds > 0:
-            self.parts.cache.put(entry, complete_likeness(self.likeness, entry, self.endpoint))
+            likeness = complete_likeness(self.likeness, entry, self.endpoint)
+            self.parts.cache.put(entry, likeness, replaces=not self.policy.reads)
         self.land(entry)
 
     def list_tags(self) -> tuple[str, ...]:
@@ -143,10 +158,10 @@ class Keeper(msgspec.Struct, kw_only=True):
         tags = join_tags(self.call.caller, self.call.options.tags) or ()
         return tuple(dict.fromkeys((*tags, *self.call.options.cache_tags)))
 
-    def land(self, entry: Entry | None, evidence: Headers | None = None) -> None:
+    def land(self, entry: Entry | None, likened: Likened | None = None) -> None:
         """End the flight, once."""
         if not self.flight.landed:
-            self.parts.flights.close(self.key, self.flight, entry, evidence)
+            self.parts.flights.close(self.key, self.flight, entry, likened)
 
 
 def is_shorter(usage: Usage | None, tokens: int) -> bool:

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from app.cache.flight import Likened
 from app.gateway.call import Call
 from app.gateway.checks import Shadow
 from app.gateway.exchange import Exchange
@@ -80,8 +81,8 @@ async def answer_from_similar(wanted: Wanted, keeper: Keeper, exchange: Exchange
         return False, shadow
     if not await replay(entry, call, keeper.endpoint, exchange, evidence):
         return False, None
-    keeper.land(entry, evidence)
-    parts.checks.note_served(shadow, call, keeper.endpoint)
+    keeper.land(entry, Likened(shadow.decision, evidence))
+    parts.checks.note_served(shadow, call, keeper.endpoint, may_ask=not keeper.policy.only)
     return True, None
 
 

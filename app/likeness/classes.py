@@ -130,3 +130,21 @@ modulo
 OPERATORS = _read_set("plus minus times multiplied divided over modulo percent squared cubed")
 CODE_SIGNS = ("```", "{", "}", "();", "=>", "->", "::", "</", "/>", "&&", "||", "==", "!=", "+=", "#include",
               "SELECT ", "select *", "function(", "$(", "\\n", "<?")  # fmt: skip
+
+# Words that are a name with a capital, and a thing without one or with an article.
+HOMOGRAPHS = _read_set("""
+access act aids amazon android apple arch atom august basic bat bath beam bing bumble calendar cat chad chef china
+chrome citrix clippers cork corona crown crystal dart delta discord django docs dove drive echo eclipse edge elm excel
+express fire flash flask ford fox galaxy gap gate georgia go groovy hack hinge hive it java jaguar jersey jordan julia
+keynote kindle lisp logo mail march mars may meet mercury messages meta mint monday net nice node notes numbers office
+opera oracle orange outlook pages pearl perl photos pi pig polish puma puppet python r ram react reading ring rock ruby
+rust safari sat saturn scala scheme scratch shell signal slack slides snap spark spring square storm stripe sublime sun
+surface swift target teams telegram tide tinder turkey unity us venus visa who window windows word zoom
+""")
+# Where one of these stands, other words may be spoken of and not used, so that every letter of them counts.
+MENTIONS = _read_set("""
+mean means meaning meanings meant say says said saying spell spells spelled spelt spelling pronounce pronounced
+pronunciation translate translated translates translation letters word words phrase phrases synonym synonyms antonym
+antonyms rhyme rhymes plural plurals singular conjugate conjugated tense syllable syllables vowel vowels consonants
+abbreviation abbreviated acronym stand stands define defined definition
+""")

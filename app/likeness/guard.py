@@ -5,7 +5,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from app.likeness.classes import DEMONYMS, MEMBERS
-from app.likeness.question import Question, stem
+from app.likeness.question import Question, stem, stem_plural
+from app.likeness.surface import senses_differ
 from app.likeness.words import (
     AUXILIARIES,
     FILLERS,
@@ -43,6 +44,25 @@ def find_refusal(asked: Question, stored: Question) -> str | None:
 
 def _number_differs(a: Question, b: Question) -> bool:
     return a.amounts != b.amounts
+
+
+def _unit_differs(a: Question, b: Question) -> bool:
+    """Tell whether one asks in miles and the other in kilometres, without a number."""
+    return bool(a.units - b.units) and bool(b.units - a.units)
+
+
+def _sign_differs(a: Question, b: Question) -> bool:
+    return a.signs != b.signs
+
+
+def _form_differs(a: Question, b: Question) -> bool:
+    """Tell whether words are spoken of, and one is a plural here and a singular there."""
+    only_a, only_b = set(a.spelled) - set(b.spelled), set(b.spelled) - set(a.spelled)
+    return bool(a.spelled and b.spelled) and not {*map(stem_plural, only_a)}.isdisjoint(map(stem_plural, only_b))
+
+
+def _sense_differs(a: Question, b: Question) -> bool:
+    return senses_differ(a.senses, b.senses)
 
 
 def _negation_differs(a: Question, b: Question) -> bool:
@@ -185,6 +205,10 @@ def _count_stems(question: Question) -> Counter[str]:
 
 _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("number", _number_differs),
+    ("unit", _unit_differs),
+    ("sign", _sign_differs),
+    ("form", _form_differs),
+    ("sense", _sense_differs),
     ("negation", _negation_differs),
     ("opposite", _opposite_stands),
     ("opposite", _turning_differs),

@@ -10,7 +10,7 @@ from app.likeness.question import Question, read_question, read_words
 from app.likeness.verifier import Align, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
-POLICY_VERSION = "likeness-2"
+POLICY_VERSION = "likeness-3"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80
@@ -49,6 +49,7 @@ def judge(
 ) -> Judgement:
     """Judge one pair. `calibrated` says that `cosine` is the local embedder's; a floor that somebody set is strict.
 
+    Below the floor the same words are not enough: the verifier has to agree, as it has to for all others.
     `align` is the local embedder's method of that name: it computes for some milliseconds, and only when everything
     else is in favour. Without it the words alone decide.
     """
@@ -60,18 +61,23 @@ def judge(
         return Judgement(accepted=False, reason=refusal)
     if not echoes <= set(asked.words):
         return Judgement(accepted=False, reason="echo")
-    if is_same_words(asked, stored):
+    same = is_same_words(asked, stored)
+    if same and cosine >= floor:
         return Judgement(accepted=True, band="same_words")
     found = estimate(asked, stored, cosine, align if knows else None)
     hard = found.moved or min(len(asked.words), len(stored.words)) <= FEW_WORDS
     if found.probability < (LIKELY_HARD if hard else LIKELY if knows else LIKELY_BY_WORDS):
         return Judgement(accepted=False, probability=found.probability, reason="unsure")
-    return Judgement(accepted=True, band="likely", probability=found.probability)
+    return Judgement(accepted=True, band="same_words" if same else "likely", probability=found.probability)
 
 
 def is_same_words(a: Question, b: Question) -> bool:
-    """Tell whether only courtesies, little words, contractions, marks and plurals differ."""
-    return a.asks == b.asks and a.content == b.content and a.negations == b.negations
+    """Tell whether only courtesies, little words, contractions, marks and plurals differ.
+
+    Where words are spoken of ("what does please mean") nothing may.
+    """
+    said = a.asks == b.asks and a.content == b.content and a.negations == b.negations
+    return said and a.senses == b.senses and a.spelled == b.spelled
 
 
 def list_echoes(question_text: str, answer_text: str) -> frozenset[str]:

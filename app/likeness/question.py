@@ -7,7 +7,9 @@ import msgspec
 
 from app.likeness import words as english
 from app.likeness.classes import MEMBERS, SCOPE
+from app.likeness.courtesies import CLOSERS, GOING_ON, GREETINGS, OPENERS
 from app.likeness.numbers import holds_digit, list_amounts, read_numbers
+from app.likeness.surface import Sense, list_signs, list_spelled, read_senses
 
 # A word keeps what a name or a number is written with inside: c++, 3.5, node.js, u.s., at&t, 24/7, well-known.
 _WORD = re.compile(
@@ -39,13 +41,18 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     classes: frozenset[str]
     negations: int
     readable: bool  # whether nearly all of it is written in Latin letters
+    units: frozenset[str]
+    signs: tuple[str, ...]
+    senses: dict[str, Sense]
+    spelled: tuple[str, ...]  # all words as written, where words are spoken of
 
 
 def read_question(text: str) -> Question:
     """Read `text` once; reading is most of what a comparison costs, so stored questions are read beforehand."""
     plain = _plain(text)
     words = _list_words(plain)
-    core = _strip(words)
+    spelled = list_spelled(plain)
+    core = _strip(words, spoken_of=bool(spelled))
     asks, rest = _read_asks(core)
     return Question(
         text=text,
@@ -59,6 +66,10 @@ def read_question(text: str) -> Question:
         classes=frozenset(english.SYNONYMS.get(word, word) for word in words if word in MEMBERS),
         negations=sum(word in english.NEGATIONS for word in words),
         readable=_is_readable(plain),
+        units=frozenset(english.UNITS[word] for word in words if word in english.UNITS and len(word) > 1),
+        signs=list_signs(plain),
+        senses=read_senses(plain),
+        spelled=spelled,
     )
 
 
@@ -72,7 +83,10 @@ def _plain(text: str) -> str:
 
 
 def _list_words(plain: str) -> tuple[str, ...]:
-    return tuple(read_numbers(_spell([word.casefold() for word in _WORD.findall(plain)])))
+    raw = _WORD.findall(plain)
+    if not plain.isupper():
+        raw = ["usa" if word == "US" else word for word in raw]
+    return tuple(read_numbers(_spell([word.casefold() for word in raw])))
 
 
 def stem_plural(word: str) -> str:
@@ -143,15 +157,22 @@ def _join_pairs(words: list[str]) -> list[str]:
     return found
 
 
-def _strip(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Take away greetings, courtesies and "can you tell me", as often as there are any, but never everything."""
+def _strip(words: tuple[str, ...], *, spoken_of: bool) -> tuple[str, ...]:
+    """Take away greetings, courtesies and "can you tell me", as often as there are any, but never everything.
+
+    Where words are `spoken_of`, a greeting may be what is asked about.
+    """
+    openers = [opener for opener in OPENERS if not (spoken_of and opener in GREETINGS)]
+    closers = () if spoken_of else CLOSERS
     changed = True
     while changed:
         changed = False
-        for opener in english.OPENERS:
+        for opener in openers:
             if words[: len(opener)] == opener and len(words) > len(opener) + 1:
+                if opener in GREETINGS and words[len(opener)] in GOING_ON:
+                    continue
                 words, changed = words[len(opener) :], True
-        for closer in english.CLOSERS:
+        for closer in closers:
             if words[-len(closer) :] == closer and len(words) > len(closer) + 1:
                 words, changed = words[: -len(closer)], True
     return words

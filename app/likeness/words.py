@@ -37,38 +37,6 @@ ENDINGS = {"n't": " not", "'s": " 's", "'re": " are", "'ve": " have", "'ll": " w
 # After these words 's is a verb, after any other the sign of an owner.
 IS_AFTER = _read_set("what how where who when why that there it he she this which here")
 
-# What can stand before and after a question and ask nothing: taken away as long as something is left.
-OPENERS = tuple(
-    tuple(line.split())
-    for line in """
-can you please tell me|could you please tell me|would you please tell me|can you tell me|could you tell me
-would you tell me|will you tell me|please tell me|can you explain to me|could you explain to me
-can you please explain|could you please explain|can you explain|could you explain|please explain to me
-please explain|explain to me|can you let me know|could you let me know|please let me know|let me know|can you please
-could you please|would you please|i would like to know|i want to know|i wanted to know|i need to know
-i would love to know|i was wondering|i am wondering|i wonder|just wondering|may i know|may i ask|can i ask
-could i ask|can i ask you|do you know|do you happen to know|does anyone know|does anybody know|anyone know|any idea
-do you have any idea|i have a question|quick question|quick one|hi|hiya|hello|hey|hi team|hello team|hi all
-hello all|hey all|hi everyone|hello everyone|greetings|hi there|hello there|hey there|good morning|good afternoon
-good evening|dear all|please|so|ok|okay|um|uh|er|hmm|yo|sorry|excuse me|kindly|just|also|and|but|help me understand
-i am trying to find out|i am trying to understand|i need help|i need some help|thanks|thank you|can someone tell me
-can anyone tell me|could someone tell me|can somebody tell me|can someone explain|can anyone explain
-could anyone tell me|tell me please|out of curiosity|by the way|btw|hey guys|guys|sir|madam|morning|afternoon
-evening|quick q
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
-CLOSERS = tuple(
-    tuple(line.split())
-    for line in """
-please|thanks|thank you|thanks a lot|thank you very much|thanks in advance|thank you in advance|cheers|many thanks
-thanks so much|thank you so much|thx|if you do not mind|if possible|in your opinion|please help|please advise|help me
-help please|help|please and thank you|ok|okay|any idea|any ideas|any help|much appreciated|guys|mate
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
 # Words that only hold a sentence together.
 FILLERS = _read_set(
     "a an the there um uh er really actually exactly basically simply please kindly just so then ever 's"
@@ -182,7 +150,7 @@ acre acres
 
 # A word of a group asks the same as another of it. Only pairs that hold in nearly every question.
 SYNONYMS = _read_groups("""
-usa us america u.s u.s.a united_states
+usa the_us america u.s u.s.a united_states
 uk u.k britain united_kingdom
 uae united_arab_emirates
 nyc new_york_city
@@ -191,11 +159,9 @@ phone telephone
 cellphone mobile_phone cell_phone smartphone
 photo photograph picture pic photos pics
 bike bicycle
-movie film
 tv television
-email e-mail mail
+email e-mail
 website site web_site webpage web_page
-app application
 info information
 ok okay
 begin start
@@ -294,5 +260,5 @@ paid/unpaid sent/unsent used/unused used/new read/unread finished/unfinished ope
 married/unmarried married/divorced married/separated virgin/experienced overweight/underweight
 overestimate/underestimate overpaid/underpaid overpay/underpay inbound/outbound incoming/outgoing inflation/deflation
 inner/outer introvert/extrovert majority/minority optimist/pessimist optimistic/pessimistic offense/defense
-explicit/implicit ascend/descend import/ban hello/goodbye
+explicit/implicit ascend/descend import/ban hello/goodbye mail/email
 """)

@@ -25,6 +25,7 @@ _PARTICULAR_FIELDS = ("seed", "logprobs", "top_logprobs", "audio", "prediction")
 
 Fields = dict[str, Any]
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_decode_roughly = msgspec.json.Decoder(float_hook=str).decode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
@@ -100,6 +101,15 @@ def _check_turns(turns: list[Fields], rules: SemanticConfig) -> None:
         raise UnlikeError("images")
     if users > rules.max_turns or (others and rules.max_turns == 1):
         raise UnlikeError("turns")
+
+
+def plays_with_tools(body: bytes) -> bool:
+    """Tell whether a call may use tools, or goes on after one was used. `body` is known to be a JSON object."""
+    document = cast(Fields, _decode_roughly(body))
+    if any(document.get(name) not in _NOTHING for name in _TOOL_FIELDS):
+        return True
+    said = (document.get("messages"), document.get("input"))
+    return any(_uses_tools(turn) for turns in said for turn in _parts(turns))
 
 
 def _uses_tools(turn: Fields) -> bool:

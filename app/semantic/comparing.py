@@ -8,6 +8,7 @@ costs hits, not trust.
 import re
 import unicodedata
 from collections import Counter
+from difflib import SequenceMatcher
 
 from app.likeness.guard import find_refusal
 from app.likeness.judge import judge
@@ -25,6 +26,13 @@ MIN_SIMILARITY = 0.8
 
 MIN_NUMBERS = 0.5
 FACT_WORDS = 3
+
+ALIGNED_WORDS = 600
+"""How much of two long answers is laid side by side."""
+
+MAX_REPLACED = 3
+MIN_FRAME = 2
+"""So few words, between so many that are the same, stand in each other's place."""
 
 _WORD = re.compile(r"\.?\w+(?:['\u2019.,:/-]\w+)*|[^\w\s]")
 _LAYOUT = re.compile(r"^[#>*\s-]+(?=[^\W\d])", re.MULTILINE)
@@ -94,7 +102,22 @@ def _list_signs(words: list[str]) -> Counter[str]:
 def _agree_at_length(one: str, other: str, here: list[str], there: list[str], similarity: float | None) -> bool:
     if similarity is None or similarity < MIN_SIMILARITY or not _numbers_agree(here, there):
         return False
-    return find_refusal(read_question(one), read_question(other)) not in {"negation", "opposite"}
+    first, second = read_question(one), read_question(other)
+    if find_refusal(first, second) in {"negation", "opposite"}:
+        return False
+    telling = first.names | second.names | first.classes | second.classes
+    return not _says_another(here[:ALIGNED_WORDS], there[:ALIGNED_WORDS], telling)
+
+
+def _says_another(words: list[str], others: list[str], telling: frozenset[str]) -> bool:
+    """Tell whether, in the midst of the same words, a name or a word of a closed class stands for another one."""
+    steps = SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
+    for before, (kind, start, end, begin, stop), after in zip([None, *steps], steps, [*steps[1:], None], strict=False):
+        short = 0 < end - start <= MAX_REPLACED and 0 < stop - begin <= MAX_REPLACED
+        framed = all(step is None or step[2] - step[1] >= MIN_FRAME for step in (before, after))
+        if kind == "replace" and short and framed and not telling.isdisjoint({*words[start:end], *others[begin:stop]}):
+            return True
+    return False
 
 
 def _numbers_agree(words: list[str], others: list[str]) -> bool:

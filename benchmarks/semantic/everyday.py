@@ -10,7 +10,7 @@ from benchmarks.semantic.phrasings import DATA, Pair, choose, fill, read_chapter
 
 QUESTIONS, TOPICS = DATA / "questions.txt", DATA / "topics.txt"
 # Of two questions of a chapter, so many wordings of both are laid beside each other.
-CROSSED = 5
+CROSSED = 12
 # How often one of two texts is changed further in a way that says the same.
 CHANGED = 0.15
 

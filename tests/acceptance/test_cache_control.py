@@ -99,6 +99,25 @@ def test_clearing_by_what_was_called(shared_gateway, own):
     assert status(own, text) == "miss"
 
 
+@pytest.mark.parametrize("scope", ["user", "key", "namespace:mine"])
+def test_clearing_by_the_scope_that_was_asked_for(shared_gateway, own, other, scope):
+    """What a header names is cleared by the same word: the caller's own, and no more of it."""
+    text, elsewhere, header = fresh(), fresh(), {"x_relay_cache_scope": scope}
+    for client in (own, other):
+        keep(shared_gateway, client, text, **header)
+    keep(shared_gateway, own, elsewhere, x_relay_cache_scope="namespace:else")
+    assert own.post("/v1/cache/clear", json={"scope": scope}).json() == {"cleared": 1}
+    assert status(own, text, **header) == "miss"
+    assert status(other, text, **header) == "hit"
+    assert status(own, elsewhere, x_relay_cache_scope="namespace:else") == "hit"
+
+
+def test_clearing_by_anothers_key(own, other, admin):
+    """A key that is another's, or nobody's, is refused."""
+    for key_id in (admin.get("/admin/api-keys").json()["api_keys"][-1]["id"], str(uuid.uuid4())):
+        assert own.post("/v1/cache/clear", json={"api_key_id": key_id}).status_code == 403
+
+
 def test_an_administrator_clears_anything(shared_gateway, admin, own, other):
     """An administrator clears one user's entries, one scope's, or everything; who is none gets a 403 for others'."""
     text = fresh()
@@ -107,7 +126,7 @@ def test_an_administrator_clears_anything(shared_gateway, admin, own, other):
     me = query(shared_gateway, "SELECT user_id FROM cache_entries ORDER BY created_at DESC LIMIT 1")[0]["user_id"]
     assert own.post("/v1/cache/clear", json={"scope": "all"}).status_code == 403
     assert own.post("/v1/cache/clear", json={"user_id": str(me)}).status_code == 403
-    assert own.post("/v1/cache/clear", json={"scope": f"user:{me}"}).json() == {"cleared": 0}
+    assert own.post("/v1/cache/clear", json={"scope": f"user:{me}"}).status_code == 403
     assert admin.post("/v1/cache/clear", json={"user_id": str(me)}).json() == {"cleared": 1}
     assert (status(own, text), status(other, text)) == ("hit", "miss")
     keep(shared_gateway, other, text)
@@ -129,6 +148,10 @@ def test_an_administrator_clears_anything(shared_gateway, admin, own, other):
         ({"user_id": "x"}, "user_id"),
         ({"tag": "a", "tags": ["b"]}, "tag"),
         ({"tag": "\0"}, "tag"),
+        ({"scope": "planet"}, "scope"),
+        ({"scope": "user:1"}, "scope"),
+        ({"scope": "namespace:a/b"}, "scope"),
+        ({"scope": "team"}, "scope"),
     ],
 )
 def test_what_cannot_be_cleared(own, body, param):

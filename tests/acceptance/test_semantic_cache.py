@@ -286,6 +286,35 @@ def test_a_wrong_answer_is_reported(shared_gateway, own):
     assert shadow["x-relay-semantic-checks"] == "1/1"
 
 
+def test_a_shared_similar_answer_is_reported(shared_gateway, own):
+    """Who got a similar answer that another identical call had found can report it as well."""
+    teach(shared_gateway, own, "Who discovered penicillin?")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: ask(own, "who discovered penicillin"), range(6)))
+    assert {answer.headers["x-aihub-cache-status"] for answer in answers} == {"semantic-hit"}
+    find = "SELECT 1 FROM semantic_decisions WHERE request_id = %s AND served"
+    for answer in answers:
+        request_id = answer.headers["x-request-id"]
+        wait_until(lambda found=request_id: query(shared_gateway, find, found), bool)
+        assert own.post("/v1/cache/wrong", json={"request_id": request_id}).status_code == 200
+
+
+def test_only_asks_nobody(shared_gateway, own, mock):
+    """A call that wants a kept answer or none has no similar answer checked behind its back."""
+    shared_gateway.configure(cache={"semantic": {"check_share": 1}})
+    try:
+        teach(shared_gateway, own, "Who discovered oxygen?")
+        answer = ask(own, "who discovered oxygen", headers=ON | {"x-aihub-cache": "only"})
+        assert answer.headers["x-aihub-cache-status"] == "semantic-hit"
+        find = "SELECT verdict FROM semantic_decisions WHERE request_id = %s"
+        assert wait_until(lambda: query(shared_gateway, find, answer.headers["x-request-id"]), bool) == [
+            {"verdict": None}
+        ]
+        assert mock.count() == 1
+    finally:
+        shared_gateway.configure(cache={"semantic": {"check_share": 0}})
+
+
 def test_reports_of_others_and_of_nothing(shared_gateway, own):
     """Nobody reports another's answer, one that was not similar, or none; fields that do not fit are named."""
     teach(shared_gateway, own, "Who painted the Mona Lisa?")

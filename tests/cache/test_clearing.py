@@ -26,6 +26,7 @@ TABLE = [
     ({"scope": f"user:{USER}"}, True, True),
     ({"scope": f"user:{USER}/faq"}, False, False),
     ({"scope": "user"}, False, False),
+    ({"namespace": "faq"}, False, False),
     ({"user_id": USER}, True, True),
     ({"user_id": OTHER}, False, False),
     ({"api_key_id": KEY}, True, False),

@@ -80,12 +80,15 @@ SAMPLES = [
     build(3, api_key_id=API_KEY, provider="anthropic"),
     build(4, model="gpt-4o-mini", endpoint="messages"),
     build(5, model="gpt-4o-mini", tags=("c", "ü")),
+    build(6, scope=f"team:{OTHER}/help"),
 ]
 CLEARINGS = [
-    (EVERYTHING, {0, 1, 2, 3, 4, 5}),
+    (EVERYTHING, {0, 1, 2, 3, 4, 5, 6}),
     (Clearing(key=key_of(3).hex()), {3}),
     (Clearing(key="ff"), set()),
     (Clearing(scope="namespace:help"), {1}),
+    (Clearing(namespace="help"), {1, 6}),
+    (Clearing(namespace="elp"), set()),
     (Clearing(user_id=OTHER), {2}),
     (Clearing(api_key_id=API_KEY), {3}),
     (Clearing(provider="anthropic"), {3}),
@@ -106,7 +109,7 @@ async def test_what_is_cleared(database, control, what, gone):
     await store_pairs(database, [(entry, make_likeness([1, 0])) for entry in SAMPLES])
     assert {int.from_bytes(entry.key) for entry in SAMPLES if what.fits(entry)} == gone
     assert clear_now(control, what) == len(gone)
-    left = {key_of(number) for number in range(6)} - {key_of(number) for number in gone}
+    left = {key_of(number) for number in range(7)} - {key_of(number) for number in gone}
     for table in ("cache_entries", "semantic_entries"):
         assert {bytes(key) for (key,) in await fetch(database, f"SELECT key FROM {table}")} == left
     [cleared] = await list_clearings(database, 0)
@@ -157,12 +160,12 @@ async def test_another_process_forgets(database, database_url, control):
         for entry in SAMPLES:
             cache.put(entry)
         await wait_for(database, len(SAMPLES))
-        cache.local.put(build(6, model="gpt-4o-mini"))  # of whatever origin
+        cache.local.put(build(7, model="gpt-4o-mini"))  # of whatever origin
         version = await begin(database, control)
         assert clear_now(control, Clearing(model="gpt-4o-mini")) == 2
         await cache.load_clearings(database, version)
-        found = [(await cache.find(key_of(number))).entry for number in range(7)]
-        assert [entry is not None for entry in found] == [True] * 4 + [False] * 3
+        found = [(await cache.find(key_of(number))).entry for number in range(8)]
+        assert [entry is not None for entry in found] == [True] * 4 + [False] * 2 + [True, False]
 
 
 async def wait_for(database, entries):

@@ -28,9 +28,11 @@ def count_upstream(upstream: str, text: str) -> int:
         return json.load(answer)["paths"].get("/v1/chat/completions", 0)
 
 
-async def ask(session: aiohttp.ClientSession, url: str, text: str, **fields: object) -> tuple[int, str, bytes]:
+async def ask(
+    session: aiohttp.ClientSession, url: str, text: str, cache: str = "use", **fields: object
+) -> tuple[int, str, bytes]:
     body = chat(text, model="upstream/echo", **fields)
-    headers = {"x-aihub-cache": "use"}
+    headers = {"x-aihub-cache": cache}
     async with session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
         return answer.status, answer.headers.get("x-aihub-cache-status", ""), await answer.read()
 
@@ -126,3 +128,32 @@ async def test_a_clearing_reaches_every_process(served: Served, upstream: str):
     note(f"{dict(seen)}")
     assert seen == {"miss": 1, "hit": FEW - 1}
     assert count_upstream(upstream, text) == 2
+
+
+async def test_a_refresh_reaches_every_process(served: Served, upstream: str):
+    """What a refresh brings takes the place of what other processes have in memory, within a second."""
+    async with open_session(make_key(served)) as session:
+        text = "refreshed in three memories"
+        for _ in range(FEW):
+            _, _, old = await ask(session, served.url, text)
+        _, cached, new = await ask(session, served.url, text, "refresh")
+        assert (cached, count_upstream(upstream, text)) == ("refresh", 2)
+        await asyncio.sleep(1)
+        seen = Counter([(await ask(session, served.url, text))[1:] for _ in range(FEW)])
+    assert old != new
+    assert seen == {("hit", new): FEW}
+
+
+async def test_who_takes_only_what_is_kept_leaves_a_call_alone(served: Served, upstream: str):
+    """Calls that want a kept answer or none change nothing about the call that others make and wait for."""
+    text = "[[mock delay_ms=1000]] asked among those who want it at once"
+    async with open_session(make_key(served)) as session:
+        tasks = []
+        for number in range(FEW):
+            tasks.append(asyncio.create_task(ask(session, served.url, text)))
+            if number % 10 == 5:
+                tasks.append(asyncio.create_task(ask(session, served.url, text, "only")))
+            await asyncio.sleep(0.01)
+        statuses = Counter([(await task)[0] for task in tasks])
+    assert statuses == {200: FEW, 504: FEW // 10}
+    assert count_upstream(upstream, text) == 1

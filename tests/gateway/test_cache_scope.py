@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.access.types import Caller
 from app.catalog.cache_types import CacheConfig, NamespaceConfig
 from app.errors import BadRequestError, ForbiddenError
-from app.gateway.cache_scope import HEADER, build_scope, find_id, find_label_rules, find_scope
+from app.gateway.cache_scope import HEADER, build_scope, find_label_rules, find_member, find_scope
 from app.wire.caching import SCOPE_KINDS, SemanticRules
 
 KEY, USER, TEAM, ORGANIZATION = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -144,7 +144,7 @@ def test_a_scope_is_the_callers_own(caller, asked, config):
         return
     whom, _, _ = scope.label.partition("/")
     kind, _, member = whom.partition(":")
-    assert UUID(member) == find_id(caller, kind)
+    assert UUID(member) == find_member(caller, kind)
 
 
 @given(CALLERS, CALLERS, ASKED, ASKED, CONFIGS)
@@ -153,7 +153,7 @@ def test_what_two_users_share_is_called_shared(one, other, asked, others, config
     left, right = try_scope(one, asked, config), try_scope(other, others, config)
     if left is None or right is None or left.label != right.label or one.user_id == other.user_id:
         return
-    same_key = left.label.startswith("key:") and find_id(one, "key") == find_id(other, "key")
+    same_key = left.label.startswith("key:") and find_member(one, "key") == find_member(other, "key")
     assert (left.shared and right.shared) or same_key  # a key is one user's; only here do two have the same
 
 

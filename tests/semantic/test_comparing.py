@@ -119,6 +119,22 @@ def test_different_answers_that_no_model_finds_near(one, other, similarity):
     assert compare_answers(other, one, similarity) == "different"
 
 
+SETTINGS = """To change how {what} behave on your phone, first open the settings and scroll down until you see the list
+of sections. There choose {section} and then look for the entry you want to change. You are asked to confirm with
+your code or your fingerprint. After that the change takes effect at once, and you can go back with the arrow in the
+upper left corner. If nothing happens, restart the phone and try the same steps again, or ask the maker for help."""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(("apps", "Applications"), ("apps", "Accounts")), (("apps", "Privacy"), ("apps", "Storage"))]
+)
+def test_long_answers_that_name_another_thing(model, one, other):
+    """In the midst of the same words another name is another answer, however near the two are."""
+    texts = [SETTINGS.format(what=what, section=section) for what, section in (one, other)]
+    check(model, *texts, "different")
+    check(model, texts[0], texts[0].replace("first open", "open"), "same")
+
+
 SAME_FACT = [
     ("Paris.", "The capital of France is Paris."),
     ("42", "The answer is 42."),

@@ -88,6 +88,14 @@ class ControlResponse(Response[Any]):
         return super().render(content, media_type, enc_hook)
 
 
+def note_request(response: Response[Any]) -> Response[Any]:
+    """Give an answer of the control API the id that every answer has, under both names."""
+    request_id = str(make_uuid7())
+    for name in ("x-request-id", "request-id"):
+        response.headers.setdefault(name, request_id)
+    return response
+
+
 def get_actor(request: ControlRequest) -> Actor:
     """Return who makes the request, for the audit log."""
     caller = cast(Caller, request.state.caller)

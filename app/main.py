@@ -18,7 +18,7 @@ from app.batch.checking import ask_by_batch
 from app.batch.desk import Desk
 from app.batch.vendors.door import LaterDoor
 from app.catalog.changes import ConfigChanges
-from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor
+from app.control import EXCEPTION_HANDLERS, ControlResponse, get_actor, note_request
 from app.control_routes import CONTROL_ROUTES
 from app.dashboard.routes import DASHBOARD_HANDLERS
 from app.db.control import Control
@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> Litestar:
             "find_rules": Provide(get_rules_finder, sync_to_thread=False),
             "settle": Provide(get_settling, sync_to_thread=False),
         },
+        after_request=note_request,
         exception_handlers=EXCEPTION_HANDLERS,
         response_class=ControlResponse,
         openapi_config=OPENAPI,

@@ -267,8 +267,9 @@ def explain(answer: Answer, minimum_usd: Decimal) -> str:
     else:
         at = datetime.fromtimestamp(answer.resets_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         end = f"It {'frees up from' if answer.rolling else 'resets at'} {at}."
+    short = "is used up" if answer.spent_usd + answer.reserved_usd >= answer.limit_usd else "has not enough left"
     return (
-        f"The budget of this {whose} ({span}, {_usd(answer.limit_usd)} USD) is used up: {_usd(answer.spent_usd)} USD "
+        f"The budget of this {whose} ({span}, {_usd(answer.limit_usd)} USD) {short}: {_usd(answer.spent_usd)} USD "
         f"spent{held}; this call needs {_usd(minimum_usd)} USD. {end}"
     )
 

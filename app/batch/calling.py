@@ -9,7 +9,7 @@ import msgspec
 from app.access.types import Caller
 from app.analytics.rows import build_priced_row
 from app.batch.intake import check_endpoint
-from app.batch.judging import build_again, build_broken, is_limited, judge
+from app.batch.judging import STALE_SECONDS, UNKNOWN, build_again, build_broken, is_limited, judge
 from app.batch.pace import Pace
 from app.batch.types import Again, Done, Work
 from app.errors import Dialect, RelayError, UnauthenticatedError, write_error
@@ -43,12 +43,12 @@ class Calling:
         """
         caller = self._find_caller(work.user_id, work.api_key_id)
         if caller is None:
-            return self._refuse(work, UnauthenticatedError(KEY_GONE, code="key_revoked"))
+            return self._doubt(work, UnauthenticatedError(KEY_GONE, code="key_revoked"))
         try:
             call = build_call(as_batch(caller), work.path, work.body, self._parts, without_retries(work.options))
             check_endpoint(call)
         except RelayError as error:
-            return self._refuse(work, error)
+            return self._doubt(work, error)
         inside = Inside(call, self._parts, tags=work.tags, hold=self._complete(work.hold))
         provider = work.provider or ""
         self._pace.begin(provider)
@@ -93,6 +93,12 @@ class Calling:
             priced=build_priced_row(answer.row, self._parts.catalog.find_lines),
             hold=answer.row.hold,
         )
+
+    def _doubt(self, work: Work, error: RelayError) -> Done | Again:
+        """Return that a request is to be tried once more where what this process knows may be old, else its result."""
+        if work.tries == 0 and error.status in UNKNOWN:
+            return build_again(work, STALE_SECONDS, counts=True)
+        return self._refuse(work, error)
 
     def _refuse(self, work: Work, error: RelayError) -> Done:
         """Return the result of a request that is no call any more."""

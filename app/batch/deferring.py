@@ -16,6 +16,7 @@ from app.gateway.call import Call
 from app.gateway.exchange import JSON, Exchange
 from app.gateway.headers import brings_own_key
 from app.gateway.idempotency import repeat
+from app.gateway.passed import keep_passed
 from app.wire.ids import make_uuid7
 
 NAME = "request"
@@ -73,7 +74,7 @@ def build_batch(call: Call) -> NewBatch:
         path=f"/v1/{route.provider}/{route.rest}" if route.provider is not None else f"/v1/{route.rest}",
         provider=route.provider,
         model=call.fields.model,
-        options=call.options,
+        options=keep_passed(call.options, call.sent),
         span_seconds=read_span(said, datetime.now(UTC), DEADLINE) if said else SPAN_SECONDS,
         deadline=bool(said),
     )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+import msgspec
 from psycopg.errors import ForeignKeyViolation
 
 from app.access.budget_types import Answer, Ask
@@ -41,6 +42,7 @@ from app.gateway.call import Call
 from app.gateway.forwarding import find_plan
 from app.gateway.inner import build_call
 from app.gateway.money import Ways, find_need
+from app.gateway.options import NOTHING_PASSED
 from app.gateway.parts import Parts
 from app.gateway.plan import Target
 from app.gateway.rules import list_targets
@@ -115,7 +117,10 @@ class Intake:
 
     async def describe(self, new: NewBatch) -> None:
         """Take what was said of the batch behind its requests."""
+        self._new = new
         native = may_be_native(new, self._snapshot.batch)
+        if not native:
+            self._waiting = [msgspec.structs.replace(one, pooled=False) for one in self._waiting]
         await self._change(partial(describe_batch, new=new, native=native))
 
     async def accept(self, attempt: int = 0) -> int:
@@ -152,7 +157,7 @@ class Intake:
     async def _judge(self, item: Item) -> NewRequest:
         """Return the request with where it goes and what is held for it."""
         try:
-            call = build_call(self._caller, item.path, item.body, self._parts)
+            call = build_call(self._caller, item.path, item.body, self._parts, self._new.options)
             check_endpoint(call)
             check_model(call)
             chosen = find_plan(call, self._snapshot)
@@ -211,8 +216,8 @@ def takes_native(call: Call, target: Target, new: NewBatch, snapshot: Snapshot) 
     protocol = BATCH_PROTOCOLS.get(target.provider.vendor)
     if protocol is None or target.model is None or target.provider.name in config.direct_providers:
         return False
-    if not may_be_native(new, config):
-        return False
+    if not may_be_native(new, config) or (new.shape == "call" and new.options.passed != NOTHING_PASSED):
+        return False  # calls share a batch, and with it what is said to the vendor
     endpoint = call.route.endpoint
     return endpoint is not None and (target.tongue != "" or endpoint.name in protocol.endpoints)
 

@@ -12,11 +12,16 @@ LONGEST_WAIT_SECONDS = 15.0
 PATIENCE = 2
 """How many times as often a provider may say that there are too many calls as it may fail."""
 
-HOPELESS = frozenset({"upstream_credentials_exhausted", "upstream_redirect"})
+HOPELESS = frozenset({"upstream_credentials_exhausted", "upstream_redirect", "cache_miss"})
 """Failures that come with a status of those that pass, and do not."""
 
 NOT_NOW = frozenset({429, 503})
+UNKNOWN = frozenset({401, 403, 404})
+"""What the gateway says of keys, rights and providers: a process that was frozen knows them as they were before."""
+
 OURS_WAIT_SECONDS = 1.0
+STALE_SECONDS = 2.0
+"""By then every process that is well knows what an administrator has changed."""
 
 Verdict = Literal["done", "again", "not_now"]
 
@@ -31,6 +36,8 @@ def judge(answer: InsideAnswer, tries: int, config: BatchConfig) -> tuple[Verdic
     asked = find_wait(answer.headers)
     if answer.row.attempts == 0 and answer.status in NOT_NOW:
         return "not_now", max(asked or 0.0, OURS_WAIT_SECONDS)
+    if answer.row.attempts == 0 and answer.status in UNKNOWN and tries == 0:
+        return "again", STALE_SECONDS
     kind = judge_answer(answer.status, answer.headers, answer.body).kind
     if kind not in AGAIN:
         return "done", 0.0

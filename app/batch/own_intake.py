@@ -161,8 +161,9 @@ class OwnIntake:
             raise BadRequestError(NO_REQUESTS, param="requests")
         for element in self._early:
             await self._add(opened, element)
-        agreed = self._agree(opened.new, head.options)
-        await opened.intake.describe(self._describe(opened.new, head.options, agreed))
+        options = head.options or BatchOptions()
+        agreed = self._agree(opened.new, options)
+        await opened.intake.describe(self._describe(opened.new, options, agreed))
         pace = await self._desk.find_pace()
         ahead = await opened.intake.accept()
         secret = None if agreed is None else agreed.shown

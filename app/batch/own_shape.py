@@ -71,7 +71,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     provider: Text
     model: Text
     requests: list[RelayRequest]
-    options: BatchOptions = BatchOptions()
+    options: BatchOptions | None = None
 
 
 class BatchHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +80,7 @@ class BatchHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     provider: Text
     model: Text
     requests: list[msgspec.Raw]
-    options: BatchOptions = BatchOptions()
+    options: BatchOptions | None = None
 
 
 class BatchAccepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,14 +182,15 @@ def speaks_messages(provider: Provider) -> bool:
 def read_item(data: bytes, number: int, head: tuple[str, str, Dialect]) -> Item:
     """Return one request as a call; `head` is its path, model and dialect. Raises UnfitRequestError naming it."""
     request: RelayRequest = read_struct(_decode_request, data, f"requests[{number}]: ")
-    taken = {"model", "messages"} & request.parameters.keys()
+    parameters = request.parameters or {}
+    taken = {"model", "messages"} & parameters.keys()
     if taken:
         field = min(taken)
         raise UnfitRequestError(
             f"requests[{number}]: '{field}' is no parameter of a request.", param=f"requests[{number}].parameters"
         )
     path, model, dialect = head
-    fields: dict[str, Any] = {"model": model, "messages": request.messages, **request.parameters}
+    fields: dict[str, Any] = {"model": model, "messages": request.messages, **parameters}
     if dialect is Dialect.ANTHROPIC:
         fields = _complete_messages(fields, model)
     return Item(custom_id=request.id, path=path, body=msgspec.json.encode(fields))

@@ -56,7 +56,7 @@ class RelayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     id: CustomId
     messages: msgspec.Raw
-    parameters: dict[str, msgspec.Raw] = {}
+    parameters: dict[str, msgspec.Raw] | None = None
 
 
 class OpenAILine(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,10 +23,13 @@ from app.errors import BadRequestError, ConflictError
 from app.gateway.body import ClientLeftError, stream_body
 from app.gateway.headers import brings_own_key
 from app.gateway.options import read_options, read_sent
+from app.gateway.passed import keep_passed
 from app.wire.http import Headers
 
 BatchHttpRequest = Request[Any, Any, State]
-After = Annotated[int, QueryParameter(ge=0, description="How many results to leave out.")]
+After = Annotated[
+    int, QueryParameter(ge=0, description="Leave out the results of so many requests, from the first one on.")
+]
 
 TAGS = ["Batches"]
 ALL_SHAPES: tuple[Shape, ...] = ("relay", "call", "openai", "anthropic")
@@ -52,7 +55,7 @@ async def add_batch(request: BatchHttpRequest, desk: NamedDependency[Desk]) -> B
     intake = OwnIntake(
         desk,
         caller,
-        options=read_options(sent),
+        options=keep_passed(read_options(sent), sent),
         deadline=sent.deadline.decode("latin-1") or None,
         key=read_key(sent.idempotency_key),
         digest=body.digest,
@@ -89,7 +92,10 @@ async def read_batch(request: BatchHttpRequest, desk: NamedDependency[Desk], bat
 async def read_results(
     request: BatchHttpRequest, desk: NamedDependency[Desk], batch_id: FromPath[str], after: After = 0
 ) -> Stream:
-    """Return the results that there are so far, a line of JSON each, in the order of the requests."""
+    """Return the results that there are so far, a line of JSON each, in the order of the requests.
+
+    While the batch is worked off, requests of any place may lack theirs: then leave out what has been read by its id.
+    """
     batch = await desk.get_batch(cast(Caller, request.state.caller), find_id(batch_id))
     return Stream(write_lines(batch, desk, after), media_type=LINES)
 

@@ -6,12 +6,16 @@ from app.analytics.types import RequestRow
 from app.cache.idempotent import MAX_KEPT_BYTES, IdempotentCalls, Replay, Started
 from app.gateway.call import Call
 from app.gateway.exchange import Exchange
+from app.gateway.later import may_wait
 from app.wire.http import Headers
 
 Outcome = Literal["keep", "free", "lose"]
 
 # Of an answer's header lines, those that are about the answer; all others are about the request.
-KEPT = frozenset({b"content-type", b"cache-control", b"x-accel-buffering", b"x-should-retry"})
+KEPT = frozenset(
+    {b"content-type", b"cache-control", b"x-accel-buffering", b"x-should-retry"}
+    | {b"location", b"preference-applied", b"retry-after"}
+)
 KEPT_NOTES = frozenset({b"x-relay-provider", b"x-relay-model", b"x-relay-cost-usd"})
 
 NOT_NOW = frozenset({429, 503, 529})
@@ -113,7 +117,8 @@ async def replay(kept: Replay, exchange: Exchange) -> None:
 
 
 def fingerprint(call: Call) -> bytes:
-    """Return what makes it this call: method, path and query, and the body as it reads once decoded."""
+    """Return what makes it this call: method, path and query, the body once decoded, and whether it is for later."""
     route = call.route
     head = (call.method.encode(), (route.provider or "").encode(), route.rest.encode(), call.query)
-    return b"\0".join((*head, call.body))
+    later = (b"later",) if may_wait(call.sent) else ()
+    return b"\0".join((*head, *later, call.body))

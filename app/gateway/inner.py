@@ -16,8 +16,9 @@ from app.gateway.call import Call, read_fields
 from app.gateway.exchange import Exchange
 from app.gateway.forwarding import choose, forward
 from app.gateway.limiting import finish_call
-from app.gateway.options import Options, Sent
+from app.gateway.options import Options
 from app.gateway.parts import Parts
+from app.gateway.passed import build_sent, list_passed
 from app.gateway.paths import find_route
 from app.gateway.trace import Trace
 from app.providers.protocol import Endpoint
@@ -99,7 +100,7 @@ class Inside:
         row.endpoint, row.request_bytes = call.route.name, len(call.body)
         row.user_id, row.api_key_id = caller.user_id, caller.key_id
         row.team_id, row.organization_id = caller.team_id, caller.organization_id
-        row.tags, row.hold = tags, hold
+        row.tags, row.hold, row.metadata = tags, hold, call.options.metadata
 
     async def run(self, answer: Answering) -> None:
         """Have the call answered; failures are answers as well."""
@@ -175,8 +176,8 @@ def build_call(caller: Caller, path: str, body: bytes, parts: Parts, options: Op
         route=find_route(path, parts.catalog.current.providers.keys() | VENDORS.keys()),
         method="POST",
         query=b"",
-        headers=[(b"content-type", b"application/json")],
-        sent=Sent(content_type=b"application/json"),
+        headers=[(b"content-type", b"application/json"), *list_passed(options.passed)],
+        sent=build_sent(options.passed),
         options=options,
         caller=caller,
         body=body,

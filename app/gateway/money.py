@@ -128,6 +128,8 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
     need = await find_need(call, ways, row.tags or (), parts)
     if need is None:
         return Held(call, ways)
+    if row.hold is not None:
+        need = keep_affordable(need, row.hold)
     kept = ways.keep(one.target.deployment for one in need.quotes)
     if need.wanted_usd == 0:
         return Held(call, kept)
@@ -140,6 +142,14 @@ async def hold_money(call: Call, ways: Ways, exchange: Exchange, parts: Parts) -
         estimate_rest, dearest.count, dearest.output.total, readable=call.route.endpoint is not None
     )
     return fit_call(call, kept, need, hold)
+
+
+def keep_affordable(need: Need, hold: Hold) -> Need:
+    """Return a need without the targets that what is held does not pay for, as long as there are others."""
+    paid = [one for one in need.quotes if one.estimate.minimum_usd * need.factor <= hold.amount_usd]
+    if not paid or len(paid) == len(need.quotes):
+        return need
+    return msgspec.structs.replace(need, quotes=paid, dearest=max(paid, key=lambda one: one.estimate.wanted_usd))
 
 
 def fit_call(call: Call, kept: Ways, need: Need, hold: Hold) -> Held:

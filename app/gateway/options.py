@@ -98,11 +98,23 @@ class Sent(msgspec.Struct):
     asks: bool = False
 
 
+class Passed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a client says to its provider by header, in latin-1; empty: nothing."""
+
+    anthropic_version: str = ""
+    anthropic_beta: str = ""
+    openai_beta: str = ""
+
+
+NOTHING_PASSED = Passed()
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the client wants, checked. `ttl` is seconds; None is the configured default.
 
     `semantic` is whether similar answers will do, `floor` from which cosine on; `cache_scope` who may share the answer.
-    `max_retries` is for calls of our own alone: who repeats them later needs no repetition now.
+    `max_retries` and `passed` are for calls of our own alone: who repeats them later needs no repetition now, and the
+    client whose words they go up with is not there any more.
     """
 
     cache: str = "use"
@@ -116,6 +128,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache_scope: str | None = None
     cache_tags: tuple[str, ...] = ()
     max_retries: int | None = None
+    passed: Passed = NOTHING_PASSED
 
 
 def read_sent(headers: Headers) -> Sent:

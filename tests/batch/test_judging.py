@@ -3,7 +3,7 @@
 import pytest
 
 from app.analytics.types import RequestRow
-from app.batch.judging import judge
+from app.batch.judging import STALE_SECONDS, judge
 from app.catalog.types import BatchConfig
 from app.gateway.inner import InsideAnswer
 from app.wire.http import Headers
@@ -25,7 +25,10 @@ CASES = [
     ("bad input", answer(400), 0, ("done", 0.0)),
     ("not found", answer(404), 0, ("done", 0.0)),
     ("budget", answer(402, attempts=0), 0, ("done", 0.0)),
-    ("key refused", answer(401, attempts=0), 0, ("done", 0.0)),
+    ("key refused", answer(401, attempts=0), 0, ("again", STALE_SECONDS)),
+    ("key refused again", answer(401, attempts=0), 1, ("done", 0.0)),
+    ("provider unknown", answer(404, attempts=0), 0, ("again", STALE_SECONDS)),
+    ("nothing kept", answer(504, attempts=0, error="cache_miss"), 0, ("done", 0.0)),
     ("our own credential", answer(502, error="upstream_credentials_exhausted"), 0, ("done", 0.0)),
     ("a redirect", answer(502, error="upstream_redirect"), 0, ("done", 0.0)),
     ("no money at the provider", answer(429, body=QUOTA), 0, ("done", 0.0)),

@@ -20,7 +20,7 @@ AND (NOT %(native)s OR b.native = 'never' OR b.expires_at <= now() + make_interv
 """
 FIND_WHOLE = """
 SELECT b.id FROM batches AS b
-WHERE b.state IN ('queued', 'processing') AND b.shape <> 'call'
+WHERE b.state IN ('queued', 'processing') AND b.shape <> 'call' AND b.native <> 'never'
 AND b.id IN (SELECT r.batch_id FROM batch_requests AS r WHERE r.state = 'pooled')
 ORDER BY b.priority DESC, b.created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -58,9 +58,10 @@ WHERE batch_id = ANY (%(ids)s::uuid[]) AND state = 'pooled'
 AND provider = %(provider)s AND model = %(model)s AND path = %(path)s
 """
 INSERT = """
-INSERT INTO native_batches (id, protocol, provider, model, path, requests, give_up_at)
+INSERT INTO native_batches (id, protocol, provider, model, path, requests, give_up_at, remote_files)
 SELECT %(id)s, %(protocol)s, %(provider)s, %(model)s, %(path)s, %(requests)s,
-       min(b.expires_at) - make_interval(secs => %(reserve)s)
+       min(b.expires_at) - make_interval(secs => %(reserve)s),
+       jsonb_strip_nulls(jsonb_build_object('passed', min(nullif(b.options->'passed', '{}')::text)::jsonb))
 FROM batches AS b WHERE b.id = ANY (%(ids)s::uuid[])
 """
 # What failed comes first: when it fails for good, those behind it do not have to find out by themselves.

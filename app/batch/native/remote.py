@@ -9,7 +9,8 @@ import msgspec
 
 from app.errors import UpstreamFailure
 from app.gateway.headers import build_upstream_headers
-from app.gateway.options import Sent
+from app.gateway.options import NOTHING_PASSED, Passed
+from app.gateway.passed import build_sent, list_passed
 from app.providers.batches import (
     BATCH_PROTOCOLS,
     BatchProtocol,
@@ -52,11 +53,12 @@ class AgainError(Exception):
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's batches, and the key by which they are asked for."""
+    """A provider's batches, the key by which they are asked for, and what is said to it beside."""
 
     provider: Provider
     protocol: BatchProtocol
     key: str
+    passed: Passed = NOTHING_PASSED
 
     @property
     def base_url(self) -> str:
@@ -65,7 +67,8 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
 
     def build_headers(self, lines: Headers) -> Headers:
         """Return the header lines of a request: ours and the credential."""
-        return build_upstream_headers(lines, Sent(), self.provider, self.protocol.dialect, self.key)
+        lines, sent = [*lines, *list_passed(self.passed)], build_sent(self.passed)
+        return build_upstream_headers(lines, sent, self.provider, self.protocol.dialect, self.key)
 
 
 class Vendors:
@@ -186,10 +189,10 @@ async def stream_file(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def find_door(provider: Provider | None, protocol_name: str, key_place: int) -> Door | None:
+def find_door(provider: Provider | None, protocol_name: str, key_place: int, passed: Passed) -> Door | None:
     """Return a provider's batches by the key at some place; None when it has none any more."""
     protocol = BATCH_PROTOCOLS.get(protocol_name)
     if provider is None or protocol is None or protocol.dialect not in provider.base_urls:
         return None
     keys = provider.api_keys or ("",)
-    return Door(provider=provider, protocol=protocol, key=keys[min(key_place, len(keys) - 1)])
+    return Door(provider=provider, protocol=protocol, key=keys[min(key_place, len(keys) - 1)], passed=passed)

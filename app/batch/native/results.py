@@ -118,6 +118,7 @@ def _build_row(result: RemoteResult, prepared: Prepared, usage: Usage | None, si
         attempts=1,
         upstream_request_id=result.request_id,
         tags=request.tags,
+        metadata=call.options.metadata,
         request_bytes=len(call.body),
         response_bytes=size,
         hold=msgspec.structs.replace(hold, ceiling=ceiling) if hold is not None else None,

@@ -88,7 +88,7 @@ class Steps:
     async def take(self) -> Again | None:
         """Do what is due; None: the batch is over. Raises NotOursError and DatabaseAwayError."""
         provider = self._parts.catalog.current.providers.get(self.native.group.provider)
-        door = find_door(provider, self.native.protocol, self.native.key_place)
+        door = find_door(provider, self.native.protocol, self.native.key_place, self.native.passed)
         if provider is None or door is None:
             return await self._end("cancelled", NO_PROVIDER)
         match self.native.state:
@@ -117,7 +117,7 @@ class Steps:
         if unwanted or native.tries >= MAX_TRIES:
             return await self._end("cancelled" if unwanted else "lost", NOT_SENT)
         place = self._choose_key(provider)
-        door = find_door(provider, native.protocol, place)
+        door = find_door(provider, native.protocol, place, native.passed)
         if door is None:
             return await self._end("cancelled", NO_PROVIDER)
         with tempfile.TemporaryFile() as file:

@@ -8,7 +8,7 @@ import msgspec
 
 from app.batch.types import Key
 from app.db.connection import Connection
-from app.gateway.options import Options
+from app.gateway.options import Options, Passed
 from app.wire.money import Hold
 
 T = TypeVar("T")
@@ -22,8 +22,9 @@ INPUT = "input"
 RESULTS = "results"
 STOPPED_AT, STOPPED = "stopped_at", "stopped"
 SEEN = "seen"
-"""What is kept of a batch beside its id: its vendor's files, since when it is to stop, whether the vendor knows, and
-whether a look at it was ever answered."""
+PASSED = "passed"
+"""What is kept of a batch beside its id: its vendor's files, since when it is to stop, whether the vendor knows,
+whether a look at it was ever answered, and what its sender says to the vendor."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,11 @@ class NativeBatch(msgspec.Struct, frozen=True, kw_only=True):
     left_seconds: float
     age_seconds: float
     now: float
+
+    @property
+    def passed(self) -> Passed:
+        """What its sender says to the vendor."""
+        return msgspec.convert(self.remote_files.get(PASSED, {}), Passed)
 
     @property
     def late(self) -> bool:

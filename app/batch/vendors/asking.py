@@ -19,6 +19,7 @@ from app.gateway.call import Call
 from app.gateway.exchange import JSON, Exchange
 from app.gateway.headers import brings_own_key
 from app.gateway.parts import Parts
+from app.gateway.passed import keep_passed
 from app.gateway.passing import BrokenOffError, has_body
 from app.wire.http import Headers
 from app.wire.ids import make_uuid7
@@ -152,7 +153,7 @@ class Asked:
             team_id=caller.team_id,
             organization_id=caller.organization_id,
             tags=join_tags(caller, self.call.options.tags) or (),
-            options=self.call.options,
+            options=keep_passed(self.call.options, self.call.sent),
             path=path,
             provider=self.call.route.provider,
             **said,

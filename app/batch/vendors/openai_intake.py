@@ -23,6 +23,9 @@ ENOUGH = frozenset({"too_many_requests"})
 EMPTY = {"code": "empty_file", "message": "The file has no requests.", "param": "input_file_id", "line": None}
 GONE = {"code": "file_not_found", "message": "The file is not there.", "param": "input_file_id", "line": None}
 
+BOM = b"\xef\xbb\xbf"
+"""What some editors put before the first line."""
+
 _decode_line = msgspec.json.Decoder(OpenAILine)
 
 
@@ -102,6 +105,8 @@ async def fail(desk: Desk, batch_id: UUID, attempt: int, errors: list[dict[str, 
 
 def read_line(line: bytes, number: int, new: NewBatch) -> Item:
     """Return the request on a line of the file of a batch. Raises UnfitRequestError for one that cannot be in it."""
+    if number == 1:
+        line = line.removeprefix(BOM)
     found: OpenAILine = read_struct(_decode_line, line, f"Line {number}: ")
     if found.method.upper() != "POST":
         raise UnfitRequestError(f"Line {number}: the method is not POST.", param="method", code="invalid_method")

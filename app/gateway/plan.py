@@ -72,7 +72,8 @@ def _plan_group(route: Route, model: str, group: ModelConfig, snapshot: Snapshot
     )
     if not targets:
         raise NotFoundError(f"No provider of the model {model!r} is usable now.", code="model_not_found", param="model")
-    name = f"{targets[0].provider.name}/{targets[0].model}" if len(targets) == 1 else f"\0{model}"
+    members = sorted({f"{target.provider.name}/{target.model}" for target in targets})
+    name = members[0] if len(targets) == 1 else "\0".join(("", model, *members))
     return Plan(name=name, targets=targets, strategy=group.strategy, fallbacks=group.fallbacks)
 
 

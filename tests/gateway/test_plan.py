@@ -123,6 +123,18 @@ def test_a_group_has_all_its_deployments():
     assert found.name != direct.name
 
 
+def test_a_group_of_others_has_answers_of_its_own():
+    """When the deployments behind a name change, what the old ones answered is not given any more; order is nothing."""
+
+    def name_of(*targets):
+        group = ModelConfig(targets=tuple(DeploymentConfig(provider=name, model=model) for name, model in targets))
+        return plan(find_route(CHAT, VENDORS.keys()), "fast", snapshot(MANY, models={"fast": group})).name
+
+    one, two, other = ("openai", "gpt-4o"), ("local", "gpt-4o"), ("openai", "gpt-4o-mini")
+    assert name_of(one, two) == name_of(two, one)
+    assert len({name_of(one, two), name_of(two, other), name_of(one, other)}) == 3
+
+
 def test_an_alias_shares_its_answers_with_its_model():
     """A name with one deployment is kept under the deployment's own name; below a provider's path it means nothing."""
     alias = {"best": ModelConfig(targets=(DeploymentConfig(provider="openai", model="gpt-4o"),))}

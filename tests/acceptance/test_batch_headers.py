@@ -88,11 +88,11 @@ def test_a_call_that_waits_says_what_it_said(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("native", ["auto", "never"])
 def test_metadata_is_recorded(gateway: Gateway, native: str) -> None:
-    """Each row of a batch has the metadata of the batch's header."""
+    """Each row of a batch has the metadata of the batch's header, and says whether it was a vendor's batch's."""
     accepted = hand_in(gateway, build("openai", "gpt-4o-mini", native=native), x_relay_metadata='{"team": "a"}')
     wait(gateway, accepted.json()["batch_id"])
-    rows = query(gateway, "SELECT metadata FROM requests WHERE status_code = 200")
-    assert rows == [{"metadata": {"team": "a"}}] * 2
+    rows = query(gateway, "SELECT metadata, optimizations_applied AS applied FROM requests WHERE status_code = 200")
+    assert rows == [{"metadata": {"team": "a"}, "applied": ["batch"] if native == "auto" else []}] * 2
 
 
 def test_fallbacks_are_paid_for(gateway: Gateway) -> None:

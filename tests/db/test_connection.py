@@ -8,7 +8,14 @@ from typing import ClassVar
 import psycopg
 import pytest
 
-from app.db.connection import MAX_ABANDONED, RETRY_SECONDS, Connection, DatabaseAwayError, PatientConnection
+from app.db.connection import (
+    MAX_ABANDONED,
+    RETRY_SECONDS,
+    Connection,
+    DatabaseAwayError,
+    PatientConnection,
+    open_connection,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -79,16 +86,23 @@ async def test_what_the_database_says_comes_through(patient):
     assert await patient.run(find_pid, seconds=5) == pid
 
 
-async def test_work_that_is_given_up_while_connecting_never_begins(database_url):
+async def test_work_that_is_given_up_while_connecting_never_begins(database_url, monkeypatch):
     """What was left behind before it had a connection does not run later, when nobody expects it."""
     patient = PatientConnection(database_url, name="test late")
-    ran = []
+    ran, may_connect = [], asyncio.Event()
+
+    async def open_late(*args, **options):
+        await may_connect.wait()
+        return await open_connection(*args, **options)
+
+    monkeypatch.setattr("app.db.connection.open_connection", open_late)
 
     async def work(connection: Connection) -> None:
         ran.append(connection)
 
     with pytest.raises(DatabaseAwayError):
         await patient.run(work, seconds=0)
+    may_connect.set()
     await asyncio.sleep(RETRY_SECONDS + 0.1)
     assert ran == []
     await patient.run(work, seconds=5)

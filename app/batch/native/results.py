@@ -22,6 +22,7 @@ from app.wire.ids import make_uuid7
 from app.wire.usage import Facts, Usage
 
 BATCH_TIER = "batch"
+OPTIMIZATIONS = ("batch",)
 
 
 def find_key(result: RemoteResult) -> Key | None:
@@ -51,6 +52,7 @@ def _conclude(result: RemoteResult, prepared: Prepared, native_id: UUID, parts: 
     usage = msgspec.structs.replace(facts.usage, service_tier=BATCH_TIER) if facts.usage is not None else None
     _keep(body, facts, prepared, parts)
     row = _build_row(result, prepared, usage, len(body), parts)
+    row.optimizations_applied = OPTIMIZATIONS
     return _build_done(prepared, native_id, parts, row, body, "succeeded")
 
 

@@ -131,12 +131,12 @@ async def forward_streamed(
     exchange.trace.row.streamed = True
     flight = keeper.flight if keeper is not None else None
     tap = endpoint.open_tap(call.hides_usage)
-    await forward_stream(incoming, tap, exchange, flight)
+    last = await forward_stream(incoming, tap, exchange, flight)
     if tap.failed:
         exchange.trace.fail(BadGatewayError("", code="upstream_error_event"))
     else:
         exchange.trace.succeed(200, tap.facts().usage)
-    await exchange.finish()
+    await exchange.finish(last)
     if keeper is not None and flight is not None:
         answer = Answer(status=200, headers=[STREAM_HEADERS[0]], body=b"", facts=tap.facts())
         keeper.keep(b"".join(flight.pieces), answer, target, streamed=True)

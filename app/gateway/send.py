@@ -90,16 +90,21 @@ def is_object(body: bytes) -> bool:
     return True
 
 
-async def forward_stream(incoming: Answering, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> None:
+async def forward_stream(incoming: Answering, tap: StreamTap, exchange: Exchange, flight: Flight | None) -> bytes:
     """Pass a stream on as it comes, up to its end marker; `tap` then knows what it said.
 
-    Raises RelayError when it broke off or ended without its end marker; what was used until then is noted all the same.
+    Returns what is left to be sent with the answer's end: of a call that is kept for a repetition the end marker, as
+    clients take that for the end, and send the call again when they like. Raises RelayError when it broke off or ended
+    without its end marker; what was used until then is noted all the same.
     """
     try:
         async for data in incoming.chunks():
             if flight is not None:
                 flight.add(data)
             events = tap.feed(data)
+            if tap.finished and exchange.capture is not None:
+                await begin_events(exchange, incoming.headers)
+                return events
             if events:
                 await pass_events(exchange, incoming.headers, events)
             if tap.finished:
@@ -111,14 +116,20 @@ async def forward_stream(incoming: Answering, tap: StreamTap, exchange: Exchange
         exchange.trace.row.usage = tap.facts().usage
     if not tap.finished and not tap.failed:
         raise BadGatewayError(CUT, code="upstream_disconnected")
+    return b""
 
 
 async def pass_events(exchange: Exchange, headers: Headers, events: bytes) -> None:
     """Send events to the client, after the head of the answer when they are the first."""
+    await begin_events(exchange, headers)
+    await exchange.write(events)
+
+
+async def begin_events(exchange: Exchange, headers: Headers) -> None:
+    """Send the head of the answer, once."""
     if not exchange.started:
         lines = [line for line in pass_headers(headers) if line[0] not in {b"content-type", b"cache-control"}]
         await exchange.start(200, [*STREAM_HEADERS, *lines, *exchange.own_headers()])
-    await exchange.write(events)
 
 
 async def pass_through(incoming: Answering, exchange: Exchange) -> int:

@@ -14,10 +14,12 @@ POLICY_VERSION = "likeness-3"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80
-# The probability that is needed: mostly, where words stand in another order or are few, by words alone.
-LIKELY = 0.72
-LIKELY_HARD = 0.80
+# The probability that is needed: mostly, where words stand in another order or are few, by words alone, and where the
+# words are the same.
+LIKELY = 0.88
+LIKELY_HARD = 0.84
 LIKELY_BY_WORDS = 0.75
+LIKELY_SAME = 0.50
 FEW_WORDS = 2
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
 # how many of them ask something else: all that were labelled so were read one by one.
@@ -66,7 +68,8 @@ def judge(
         return Judgement(accepted=True, band="same_words")
     found = estimate(asked, stored, cosine, align if knows else None)
     hard = found.moved or min(len(asked.words), len(stored.words)) <= FEW_WORDS
-    if found.probability < (LIKELY_HARD if hard else LIKELY if knows else LIKELY_BY_WORDS):
+    needed = LIKELY_SAME if same else LIKELY_HARD if hard else LIKELY if knows else LIKELY_BY_WORDS
+    if found.probability < needed:
         return Judgement(accepted=False, probability=found.probability, reason="unsure")
     return Judgement(accepted=True, band="same_words" if same else "likely", probability=found.probability)
 

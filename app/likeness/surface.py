@@ -43,7 +43,7 @@ def read_senses(plain: str) -> dict[str, Sense]:
     words = list(_WORD.finditer(plain))
     cased = _uses_capitals([match[0] for match in words])
     for at, match in enumerate(words):
-        word = match[0]
+        word = match[0].partition("'")[0]
         stem = word.casefold() if word.casefold() in HOMOGRAPHS else word.casefold().removesuffix("s")
         if stem in HOMOGRAPHS:
             before = words[at - 1][0].casefold() if at else ""

@@ -139,17 +139,22 @@ def bend(values: Tensor) -> Tensor:
     return functional.gelu(values, approximate="tanh")
 
 
+def soften(labels: np.ndarray) -> np.ndarray:
+    """Return labels as they are believed."""
+    return np.where(labels > 0, SURE, UNSURE)
+
+
 def fit(
-    pairs: Sequence[tuple[Tokens, Tokens]], labels: np.ndarray, weights: np.ndarray, epochs: float, seed: int
+    pairs: Sequence[tuple[Tokens, Tokens]], wanted: np.ndarray, weights: np.ndarray, epochs: float, seed: int
 ) -> Net:
-    """Train on one core; rows are drawn by the root of their weight, and count by the rest of it."""
+    """Train on one core towards probabilities; rows are drawn by the root of their weight, and count by the rest."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = Net()
     share = weights**0.5 / (weights**0.5).sum()
     counts = torch.from_numpy((weights**0.5 / (weights**0.5 @ share)).astype(np.float32))
-    wanted = torch.from_numpy(np.where(labels > 0, SURE, UNSURE).astype(np.float32))
+    targets = torch.from_numpy(wanted.astype(np.float32))
     lengths = np.array([len(a.ids) + len(b.ids) for a, b in pairs])
     flat = [value for value in net.parameters() if value.ndim < 2]
     deep = [value for value in net.parameters() if value.ndim >= 2]
@@ -164,7 +169,7 @@ def fit(
         queue = queue or draw(rng, share, lengths)
         rows = queue.pop()
         found = net(pad([pairs[i][0] for i in rows]), pad([pairs[i][1] for i in rows]))
-        loss = functional.binary_cross_entropy_with_logits(found, wanted[rows], weight=counts[rows])
+        loss = functional.binary_cross_entropy_with_logits(found, targets[rows], weight=counts[rows])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)

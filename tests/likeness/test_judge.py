@@ -113,12 +113,13 @@ def test_spelling_that_tells_nothing(one, other):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("What is the capital of France?", "What's the capital city of France?"),
+        ("What is the population of Spain?", "How many people live in Spain?"),
         ("Who wrote Hamlet?", "Who is the author of Hamlet?"),
         ("How tall is the Eiffel Tower?", "What is the height of the Eiffel Tower?"),
         ("How do I cancel my subscription?", "What do I have to do to cancel my subscription?"),
-        ("Where can I find my invoice?", "Where do I get a copy of my invoice?"),
-        ("How do I report a lost card?", "How can I report that my card is lost?"),
+        ("When was the Eiffel Tower built?", "In which year was the Eiffel Tower built?"),
+        ("How do I learn to swim?", "What is the best way to learn swimming?"),
+        ("Why is the sky blue?", "What makes the sky blue?"),
     ],
 )
 def test_likely(one, other):

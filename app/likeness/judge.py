@@ -14,13 +14,8 @@ POLICY_VERSION = "likeness-3"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80
-# The probability that is needed: mostly, where words stand in another order or are few, by words alone, and where the
-# words are the same.
-LIKELY = 0.88
-LIKELY_HARD = 0.84
-LIKELY_BY_WORDS = 0.75
-LIKELY_SAME = 0.50
-FEW_WORDS = 2
+# The probability that is needed, and where the words are the same.
+LIKELY, LIKELY_SAME = 0.84, 0.50
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
 # how many of them ask something else: all that were labelled so were read one by one.
 PRIOR_CHECKED = 1424
@@ -66,12 +61,10 @@ def judge(
     same = is_same_words(asked, stored)
     if same and cosine >= floor:
         return Judgement(accepted=True, band="same_words")
-    found = estimate(asked, stored, cosine, align if knows else None)
-    hard = found.moved or min(len(asked.words), len(stored.words)) <= FEW_WORDS
-    needed = LIKELY_SAME if same else LIKELY_HARD if hard else LIKELY if knows else LIKELY_BY_WORDS
-    if found.probability < needed:
-        return Judgement(accepted=False, probability=found.probability, reason="unsure")
-    return Judgement(accepted=True, band="same_words" if same else "likely", probability=found.probability)
+    probability = estimate(asked, stored, cosine, align if knows else None)
+    if probability < (LIKELY_SAME if same else LIKELY):
+        return Judgement(accepted=False, probability=probability, reason="unsure")
+    return Judgement(accepted=True, band="same_words" if same else "likely", probability=probability)
 
 
 def is_same_words(a: Question, b: Question) -> bool:

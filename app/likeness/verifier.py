@@ -7,13 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from app.likeness.features import NAMES, measure
+from app.likeness.features import measure
 from app.likeness.question import Question
 
 MODEL = Path(__file__).parent / "data" / "verifier.json"
 # Two texts to what `alignment.align` says of their tokens, and after it what `Reader.compare` does.
 Align = Callable[[str, str], Sequence[float]]
-_DISPLACED = NAMES.index("displaced")
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -50,22 +49,13 @@ class Model(msgspec.Struct, frozen=True):
     words: Forest
 
 
-class Estimate(msgspec.Struct, frozen=True):
-    """The probability, and whether words that both have stand in another order."""
-
-    probability: float
-    moved: bool
-
-
-def estimate(asked: Question, stored: Question, cosine: float, align: Align | None) -> Estimate:
-    """Estimate one pair; without `align`, which only the local embedder has, the cosine says nothing either."""
-    values = measure(asked, stored)
-    moved = values[_DISPLACED] > 0
-    model = load_model()
+def estimate(asked: Question, stored: Question, cosine: float, align: Align | None) -> float:
+    """Return the probability for one pair; without `align`, which is the local embedder's, the cosine says nothing."""
+    values, model = measure(asked, stored), load_model()
     if align is None:
-        return Estimate(_squash(model.words.weigh(values)), moved)
+        return _squash(model.words.weigh(values))
     *aligned, read = align(asked.text, stored.text)
-    return Estimate(_squash(model.near.weigh([*values, cosine, *aligned]) + model.read * read), moved)
+    return _squash(model.near.weigh([*values, cosine, *aligned]) + model.read * read)
 
 
 @cache

@@ -36,9 +36,8 @@ def test_a_paraphrase_is_likelier_than_another_question():
     asked = read_question("How do I reset my router to factory settings?")
     same = estimate(asked, read_question("How can I reset my router to the factory settings?"), 0.0, None)
     other = estimate(asked, read_question("How do I sell my router with factory settings?"), 0.0, None)
-    assert same.probability > 0.7
-    assert other.probability < same.probability
-    assert not same.moved
+    assert same > 0.7
+    assert other < same
 
 
 def test_the_net_has_a_say():
@@ -46,9 +45,4 @@ def test_the_net_has_a_say():
     asked, stored = read_question("How do I learn to sing?"), read_question("How does one learn singing?")
     aligned = [0.9] * len(alignment.NAMES)
     found = [estimate(asked, stored, 0.9, lambda *_, read=read: [*aligned, read]) for read in (-4.0, 0.0, 4.0)]
-    assert found[0].probability < found[1].probability < found[2].probability
-
-
-def test_tells_where_words_have_moved():
-    """The same words in another order are noticed."""
-    assert estimate(read_question("dogs chase cats"), read_question("cats chase dogs"), 0.0, None).moved
+    assert found[0] < found[1] < found[2]

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, cast
 
 import click
@@ -100,11 +101,16 @@ def write_table(found: dict[str, Any]) -> str:
         "created": found.get("created_at"),
         "deadline": found.get("deadline"),
         "finished": found.get("completed_at"),
-        "cost": f"{found['cost_usd']} USD" if found.get("cost_usd") is not None else None,
-        "saved": f"{found['saved_usd']} USD" if found.get("saved_usd") is not None else None,
+        "cost": write_amount(found.get("cost_usd")),
+        "saved": write_amount(found.get("saved_usd")),
         "error": error.get("message"),
     }
     return "\n".join(f"{name:<10}{value}" for name, value in lines.items() if value is not None)
+
+
+def write_amount(usd: float | None) -> str | None:
+    """Return an amount with all its digits, never as a power of ten; None when it is unknown."""
+    return None if usd is None else f"{Decimal(str(usd)).normalize():f} USD"
 
 
 def write_row(found: dict[str, Any]) -> str:

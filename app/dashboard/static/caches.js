@@ -8,6 +8,7 @@ const MODES = {
   shadow: "found and compared, not served",
 };
 
+const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 6 });
 const count = (number) => number.toLocaleString("en");
 const percent = (share, digits = 2) => `${(share * 100).toFixed(digits)} %`;
 
@@ -23,7 +24,7 @@ export function figuresOf(report) {
     figure("Exact hits", count(report.exact_hits)),
     figure("Similar answers", count(report.semantic_hits)),
     figure(
-      "Saved", report.saved_cost === null ? "unknown" : `$${report.saved_cost}`,
+      "Saved", report.saved_cost === null ? "unknown" : money.format(report.saved_cost),
       unknown ? `${count(unknown)} hits without a known price` : `${count(report.tokens_saved)} tokens`,
     ),
     figure("Entries", count(report.entries.count), `${count(report.entries.stored_bytes)} bytes stored`),

@@ -7,11 +7,12 @@ import msgspec
 
 from app.cache.types import Asker
 from app.errors import BadRequestError, ForbiddenError
-from app.wire.caching import NAMESPACE, SCOPE_KINDS
+from app.wire.caching import NAME_PATTERN, NAMESPACE, SCOPE_KINDS
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-_NAMESPACE = re.compile(rf"{NAMESPACE}({_NAME})")
-_LABEL = re.compile(rf"({'|'.join(SCOPE_KINDS)}):([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:/{_NAME})?")
+_NAMESPACE = re.compile(rf"{NAMESPACE}({NAME_PATTERN})")
+_LABEL = re.compile(
+    rf"({'|'.join(SCOPE_KINDS)}):([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:/{NAME_PATTERN})?"
+)
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):

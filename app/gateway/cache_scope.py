@@ -7,6 +7,7 @@ import msgspec
 
 from app.access.types import Caller
 from app.cache.clear_scope import find_member
+from app.cache.clearing import name_of
 from app.catalog.cache_types import CacheConfig, NamespaceConfig
 from app.errors import BadRequestError, ForbiddenError
 from app.semantic.rules import narrow_rules
@@ -70,8 +71,7 @@ def _find_namespace(caller: Caller, name: str, config: CacheConfig) -> CacheScop
 
 def find_label_rules(label: str, config: CacheConfig) -> SemanticConfig:
     """Return the rules of likeness that hold under a scope's label, but for what single keys and calls say."""
-    name = label.removeprefix(NAMESPACE) if label.startswith(NAMESPACE) else label.partition("/")[2]
-    namespace = config.namespaces.get(name)
+    namespace = config.namespaces.get(name_of(label))
     return narrow_rules(config.semantic, namespace.semantic if namespace is not None else None)
 
 

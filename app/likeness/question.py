@@ -162,7 +162,7 @@ def _strip(words: tuple[str, ...], *, spoken_of: bool) -> tuple[str, ...]:
 
     Where words are `spoken_of`, a greeting may be what is asked about.
     """
-    openers = [opener for opener in OPENERS if not (spoken_of and opener in GREETINGS)]
+    openers = tuple(opener for opener in OPENERS if opener not in GREETINGS) if spoken_of else OPENERS
     closers = () if spoken_of else CLOSERS
     changed = True
     while changed:

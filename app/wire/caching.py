@@ -13,10 +13,9 @@ SCOPE_KINDS: tuple[ScopeKind, ...] = ("key", "user", "team", "organization")
 """Who may share an answer, narrowest first."""
 
 NAMESPACE = "namespace:"
-NamespaceName = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}{_END}")]
-ScopeText = Annotated[
-    str, Meta(pattern=rf"^(key|user|team|organization|namespace:[A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}){_END}")
-]
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+NamespaceName = Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}{_END}")]
+ScopeText = Annotated[str, Meta(pattern=rf"^(key|user|team|organization|namespace:{NAME_PATTERN}){_END}")]
 """A scope as it is written: one of SCOPE_KINDS, or a namespace by its name."""
 
 Unproven = Literal["nothing", "same_words", "everything"]

@@ -30,6 +30,8 @@ from tests.gateway_process import Gateway, run_gateway
 OPENAI, ANTHROPIC = "gpt-4o-mini", "claude-haiku-4-5"
 CONFIG: dict[str, Any] = {"pool_seconds": 0.3, "poll_seconds": 0.5}
 OVER = {"completed", "failed", "cancelled"}
+BUSY = "SELECT count(*) FROM native_batches WHERE provider = 'openai' AND lease_until > now()"
+UNFINISHED = "SELECT 1 FROM native_batches WHERE finished_at IS NULL"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,9 @@ def gateway(running: Gateway) -> Gateway:
     """The module's gateway, whose OpenAI and Anthropic are a mock that has forgotten everything."""
     base = running.mock_url
     httpx.post(f"{base}/mock/reset").raise_for_status()
+    end = time.monotonic() + 20
+    while query(running, UNFINISHED) and time.monotonic() < end:  # what an earlier test left takes room
+        time.sleep(0.1)
     with psycopg.connect(running.database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM native_batches WHERE finished_at IS NOT NULL")
     turn_to(running, base, base)
@@ -429,7 +434,7 @@ def test_an_upload_that_hangs_until_the_end_is_near(gateway: Gateway) -> None:
 
 def test_a_vendor_that_hangs_holds_up_no_other(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its batches take only a share of the room; once it has hung twice, those that wait are called at once."""
-    hang, began = 20, time.monotonic()
+    hang = 20
     monkeypatch.setattr(native_remote, "QUICK", msgspec.structs.replace(native_remote.QUICK, first_byte_seconds=hang))
     with open_odd_vendor({"POST": "chat", "POST /v1/files": "hang"}) as vendor:
         turn_to(gateway, vendor.url, gateway.mock_url)
@@ -437,8 +442,8 @@ def test_a_vendor_that_hangs_holds_up_no_other(gateway: Gateway, monkeypatch: py
         poll(lambda: vendor.calls["POST /v1/files"] >= native.AT_ONCE_EACH)
         view = wait(gateway, submit(gateway, ask_many(2), provider="anthropic", model=ANTHROPIC), 18)
         assert all(one["native"] for one in view["result"])
-        rounds = 1 + int((time.monotonic() - began) / hang)
-        assert vendor.calls["POST /v1/files"] <= rounds * native.AT_ONCE_EACH
+        [(busy,)] = query(gateway, BUSY)  # uploads are no measure: one whose claim was lost is made again
+        assert busy <= native.AT_ONCE_EACH
         for batch_id in hanging:
             check_once_each(gateway, batch_id, wait(gateway, batch_id, 90), 2)
     expected = {"refused": 2, "cancelled": 6, "done": 1}

@@ -130,12 +130,13 @@ _HOPELESS = SQL("""
 """)
 RESCUE = (
     SQL("""
+WITH dead AS MATERIALIZED (
+    SELECT r.batch_id, r.position FROM batch_requests AS r
+    WHERE r.state = 'running' AND {dead} AND NOT {hopeless}
+    LIMIT 1000 FOR UPDATE SKIP LOCKED)
 UPDATE batch_requests AS q
 SET state = 'queued', worker_id = NULL, lease_until = NULL, rescues = q.rescues + 1, not_before = now()
-FROM (SELECT r.batch_id, r.position FROM batch_requests AS r
-      WHERE r.state = 'running' AND {dead} AND NOT {hopeless}
-      LIMIT 1000 FOR UPDATE SKIP LOCKED) AS dead
-WHERE q.batch_id = dead.batch_id AND q.position = dead.position
+FROM dead WHERE q.batch_id = dead.batch_id AND q.position = dead.position
 RETURNING q.batch_id
 """)
     .format(dead=_DEAD, hopeless=_HOPELESS)

@@ -55,9 +55,11 @@ RETURNING held.token
 """
 
 DELETE_EXPIRED = """
-DELETE FROM idempotent_calls WHERE (scope, key_hash) IN (
+WITH expired AS MATERIALIZED (
     SELECT scope, key_hash FROM idempotent_calls WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED)
+DELETE FROM idempotent_calls AS held USING expired
+WHERE held.scope = expired.scope AND held.key_hash = expired.key_hash
 """
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -18,15 +18,17 @@ HAS_WORK = """
 SELECT EXISTS (SELECT FROM batch_requests WHERE state = 'pooled')
     OR EXISTS (SELECT FROM native_batches WHERE finished_at IS NULL)
 """
+# Without MATERIALIZED a join may choose anew for each row, and so claim more than it may.
 CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM native_batches
+    WHERE finished_at IS NULL AND look_at <= now() AND (lease_until IS NULL OR lease_until < now())
+    AND (cancel_asked OR give_up_at <= now() OR NOT %(urgent)s) AND provider <> ALL (%(busy)s::text[])
+    ORDER BY cancel_asked DESC, tries DESC, look_at LIMIT %(count)s FOR UPDATE SKIP LOCKED)
 UPDATE native_batches AS n
 SET attempt = n.attempt + 1, worker_id = %(worker_id)s,
     lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-FROM (SELECT id FROM native_batches
-      WHERE finished_at IS NULL AND look_at <= now() AND (lease_until IS NULL OR lease_until < now())
-      AND (cancel_asked OR give_up_at <= now() OR NOT %(urgent)s) AND provider <> ALL (%(busy)s::text[])
-      ORDER BY cancel_asked DESC, tries DESC, look_at LIMIT %(count)s FOR UPDATE SKIP LOCKED) AS due
-WHERE n.id = due.id
+FROM due WHERE n.id = due.id
 RETURNING n.id, n.protocol, n.provider, n.model, n.path, n.state, n.requests, n.key_place, n.remote_id,
           n.remote_files, n.tries, n.attempt, n.cancel_asked,
           extract(epoch FROM n.give_up_at - now())::float8,

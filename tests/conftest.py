@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,12 @@ TEMPLATE = "relaycore_template"
 BARE_TEMPLATE = "relaycore_bare_template"
 
 _numbers = itertools.count()
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C even where a shell's background job ignores it: tests interrupt processes that inherit this."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

@@ -23,6 +23,16 @@ cure treat treatment remedy|lose shed|weight pound|happen occur|explain describe
 internet web|website site|account profile|password passcode|message text|bill invoice|deadline date
 document paperwork form|entitle eligible|bank lender|luggage baggage|holiday vacation|flat apartment|lift elevator
 petrol gas|autumn fall|queue line|rubbish trash garbage waste|film picture|toilet bathroom
+hate dislike|rarely seldom|extra additional|appear seem look|reduce decrease lower lessen cut|salary pay wage income
+pain ache hurt|exam test examination|subject topic|rich wealthy|own possess|hide conceal|understand comprehend grasp
+notice spot|eat consume|exchange swap|convert turn transform|cope deal handle|produce make generate|predict forecast
+accident crash|sofa couch|belly stomach abdomen|road street|marijuana cannabis weed|shoe footwear|thief robber burglar
+murder kill|gift present|hobby pastime|career work|college university|speed pace|quarrel argue|argument dispute
+scared afraid frightened|tired exhausted|lucky fortunate|funny amusing|boring dull|brave courageous|calm relaxed
+strong powerful|tasty delicious|clean wash|protect guard|scream shout yell|search seek look|select choose|gather collect
+destroy ruin|forbid prohibit ban|harm damage|invent create|discover find|occur happen take|reply respond|aid help
+wealth riches|disaster catastrophe|opinion view|behaviour conduct|citizen national|advertise promote|plane aircraft
+seller vendor|customer client|income earnings|shut close|sum amount|pupil student|feature characteristic trait
 """
 
 ALIKE: dict[str, tuple[str, ...]] = {}

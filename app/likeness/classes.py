@@ -20,15 +20,17 @@ def _read_pairs(text: str) -> dict[str, str]:
 
 # Words that change which things a question is about. A question that has one is not answered by one that has not.
 SCOPE = _read_set("""
-all every each only except excluding neither either half never first last next previous before after until since less
-fewer least minimum maximum min max both
+all every each only except excluding neither either half never first last next previous until least minimum maximum
+min max
 """)
 # Their presence on one side alone is common between true duplicates, so it is evidence and no verdict.
 SOFT_SCOPE = _read_set("""
 most more some any other another else same different between still already ever whole again average than always instead
-besides alone together total entire within versus during yet anymore
+besides alone together total entire within versus during yet anymore before after since less fewer both
 """)
-# Where a people or its language stands for its country: "the Indian president", "the president of India".
+TIME_SPANS = _read_set("minute hour day night morning evening week weekend month year season")
+# Where a people or its language stands for its country: "the Indian president", "the president of India"; and other
+# members with two names.
 DEMONYMS = _read_pairs("""
 american/usa british/uk french/france german/germany italian/italy spanish/spain portuguese/portugal dutch/netherlands
 holland/netherlands belgian/belgium swiss/switzerland austrian/austria polish/poland russian/russia ukrainian/ukraine
@@ -38,7 +40,8 @@ vietnamese/vietnam indonesian/indonesia malaysian/malaysia filipino/philippines 
 mexican/mexico brazilian/brazil egyptian/egypt moroccan/morocco nigerian/nigeria kenyan/kenya african/africa
 asian/asia european/europe israeli/israel iranian/iran iraqi/iraq hungarian/hungary romanian/romania
 bulgarian/bulgaria croatian/croatia serbian/serbia serb/serbia mongolian/mongolia muslim/islam christian/christianity
-hindu/hinduism northern/north southern/south eastern/east western/west jan/january feb/february mar/march apr/april
+hindu/hinduism islamic/islam buddhist/buddhism jewish/judaism jew/judaism sikh/sikhism arabic/arab dad/father mom/mother
+mum/mother northern/north southern/south eastern/east western/west jan/january feb/february mar/march apr/april
 jun/june jul/july aug/august sep/september sept/september oct/october nov/november dec/december
 """)
 
@@ -50,9 +53,9 @@ weekday: monday tuesday wednesday thursday friday saturday sunday mondays tuesda
 season: spring summer autumn winter christmas easter ramadan diwali halloween thanksgiving
 part of a day: morning afternoon evening night noon midnight breakfast lunch dinner brunch
 colour: red blue green yellow black white orange purple pink brown gray silver gold violet
-direction: north south east west northern southern eastern western left right
+direction: north south east west northern southern eastern western
 planet: mercury venus mars jupiter saturn uranus neptune pluto moon sun
-metal: iron copper zinc aluminium aluminum lead tin platinum titanium steel
+metal: iron copper zinc aluminium aluminum tin platinum titanium steel
 country: afghanistan albania algeria argentina armenia australia austria azerbaijan bahrain bangladesh belarus belgium
     bolivia bosnia brazil bulgaria cambodia cameroon canada chile china colombia croatia cuba cyprus denmark ecuador
     egypt england estonia ethiopia fiji finland france georgia germany ghana greece greenland guatemala guyana haiti
@@ -69,8 +72,8 @@ people: american british english french german italian spanish portuguese dutch 
     argentinian egyptian moroccan nigerian kenyan african asian european arab arabic hebrew israeli iranian persian
     iraqi hindi urdu bengali tamil telugu marathi gujarati punjabi kannada malayalam mandarin cantonese latin swahili
     esperanto hungarian romanian bulgarian croatian serbian mongolian
-faith: christian muslim hindu jewish buddhist sikh catholic protestant islam christianity hinduism judaism buddhism
-    sikhism bible quran koran atheist
+faith: christian islamic jew muslim hindu jewish buddhist sikh catholic protestant islam christianity hinduism judaism
+    buddhism sikhism bible quran koran atheist
 city: london paris berlin madrid rome vienna amsterdam brussels lisbon dublin edinburgh glasgow manchester birmingham
     liverpool leeds bristol cardiff belfast sheffield york oxford cambridge brighton nottingham leicester moscow kiev
     kyiv warsaw prague budapest athens istanbul ankara cairo lagos nairobi johannesburg dubai doha riyadh tehran
@@ -91,11 +94,11 @@ maker: apple google microsoft amazon facebook twitter instagram whatsapp snapcha
     airbus
 system: windows linux ubuntu macos mac ios android iphone ipad chrome firefox safari edge ps4 ps5 xbox
 language of code: python java javascript typescript php ruby rust golang kotlin swift scala perl haskell matlab sql
-    html css mysql postgresql postgres mongodb sqlite redis oracle excel word powerpoint django flask react angular
+    html css mysql postgresql postgres mongodb sqlite redis oracle excel powerpoint django flask angular
     vue
 currency: usd eur gbp jpy inr cad aud chf dollar euro pound yen rupee bitcoin ethereum litecoin
 relative: mother father brother sister son daughter uncle aunt cousin nephew niece grandmother grandfather wife
-    husband boyfriend girlfriend mom dad mum girl boy woman man girls boys women men
+    husband boyfriend girlfriend mom dad mum girl boy girls boys
 animal: dog cat horse cow pig sheep goat chicken duck rabbit bird fish snake lion tiger bear wolf dogs cats horses
 """)
 
@@ -110,10 +113,15 @@ TIME_UNITS = _read_set(
 TIME_POINTERS = _read_set("this next last past coming previous")
 WEEKDAYS = _read_set("monday tuesday wednesday thursday friday saturday sunday")
 TIME_PHRASES = _read_set("""
-what_time_is_it what_is_the_time what_is_the_date the_date_is what_day_is what_date_is right_now at_the_moment so_far
+what_time_is_it what_day_is what_date_is right_now at_the_moment so_far
 as_of these_days just_happened up_to_date the_weather weather_in weather_forecast stock_price share_price
 exchange_rate near_me nearby here_in where_am_i
 """)
+# These ask about now when nothing is named after them but a place.
+TIME_QUESTIONS = _read_set("what_is_the_time what_is_the_date")
+TIME_PLACES = frozenset({"", "in", "at", "now", "there", "here", "please"})
+# Beside these, "current" has nothing to do with now: what flows, and a bank's account.
+CURRENTS = (_read_set("alternating direct electric electrical ocean eddy"), _read_set("account accounts flow flows"))
 PERSON_WORDS = _read_set("i me my mine myself we us our ours ourselves i'm i've i'd i'll")
 # Text that points at something the question does not hold.
 DEICTIC_NOUNS = _read_set("""
@@ -141,6 +149,11 @@ opera oracle orange outlook pages pearl perl photos pi pig polish puma puppet py
 rust safari sat saturn scala scheme scratch shell signal slack slides snap spark spring square storm stripe sublime sun
 surface swift target teams telegram tide tinder turkey unity us venus visa who window windows word zoom
 """)
+# After these words no noun follows that an article before them could belong to: "an apple is", not "a python list".
+NO_NOUNS = _read_set("""
+is are was were be in on at to from of for with without by as has have had do does did can could will would should may
+might must than that which who when while if because and or
+""") | {""}
 # Where one of these stands, other words may be spoken of and not used, so that every letter of them counts.
 MENTIONS = _read_set("""
 mean means meaning meanings meant say says said saying spell spells spelled spelt spelling pronounce pronounced

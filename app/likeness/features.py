@@ -8,7 +8,8 @@ from itertools import pairwise
 from app.likeness.alike import ALIKE
 from app.likeness.classes import SOFT_SCOPE
 from app.likeness.order import measure_order
-from app.likeness.question import Question, stem
+from app.likeness.question import Question
+from app.likeness.stems import stem
 from app.likeness.words import FILLERS, PRESENT_BE
 
 NAMES = (

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-from app.likeness.classes import DEMONYMS, MEMBERS
-from app.likeness.question import Question, stem, stem_plural
+from app.likeness.question import Question
+from app.likeness.stems import stem, stem_plural
 from app.likeness.surface import senses_differ
+from app.likeness.telling import is_member
 from app.likeness.words import (
     AUXILIARIES,
     FILLERS,
@@ -23,7 +24,7 @@ from app.likeness.words import (
 _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
 # Links so common that both can stand in one question: what follows them decides.
 _TOWARDS = frozenset({"to", "into", "onto", "towards"})
-_LINKS = (("to", "from"), ("and", "or"))
+_LINKS = (("to", "from"),)
 # Words whose places around another word say who does what: a swap of the two is another question.
 _PARTICLES = frozenset(
     {"to", "from", "in", "out", "on", "off", "up", "down", "before", "after", "with", "without", "into", "onto"}
@@ -119,12 +120,7 @@ def _is_prefixed(word: str, others: set[str]) -> bool:
 
 def _class_differs(a: Question, b: Question) -> bool:
     """Tell whether one names a country, day, colour ... that the other does not."""
-    return _stems(a.classes) != _stems(b.classes)
-
-
-def _stems(classes: frozenset[str]) -> set[str]:
-    plain = {word.rstrip("s") for word in classes}
-    return {DEMONYMS.get(word, word) for word in plain}
+    return a.classes != b.classes
 
 
 def _name_differs(a: Question, b: Question) -> bool:
@@ -144,7 +140,7 @@ def _holds_names(names: frozenset[str], other: Question) -> bool:
     present = {stem(word) for word in other.words}
     joined = "".join(other.words)
     for name in names - _NO_NAMES:
-        if name in _OF_STATES or SYNONYMS.get(name, name) in MEMBERS:
+        if name in _OF_STATES or is_member(SYNONYMS.get(name, name)):
             continue  # The rule for classes knows all their spellings.
         if not all(_holds_part(part, other, present, joined) for part in name.split("-") if part not in _NO_NAMES):
             return False
@@ -178,7 +174,7 @@ def _roles(content: tuple[str, ...]) -> set[tuple[str, str]]:
 def _asking_differs(a: Question, b: Question) -> bool:
     """Tell whether both ask openly, but for things that cannot be one: a time and a place, a number and a reason."""
     first, second = _KINDS.get(a.asks, ""), _KINDS.get(b.asks, "")
-    return bool(first and second) and first != second
+    return bool(first and second) and first != second and frozenset({a.asks, b.asks}) not in _MEET
 
 
 _KINDS = {
@@ -186,6 +182,14 @@ _KINDS = {
     "how_many": "count", "how_much": "count", "how_long": "length", "how_often": "rate", "how_old": "age",
     "how_far": "distance",
 }  # fmt: skip
+# What can be one all the same: "how long" and "how many days", "how do I get" and "where can I get", "how painful" and
+# "how much does it hurt". There the verifier decides.
+_MEET = frozenset(
+    frozenset(pair.split("/"))
+    for pair in (
+        "how_long/how_many", "how_far/how_many", "how_often/how_many", "how/where", "how/how_much", "how/how_many",
+    )
+)  # fmt: skip
 
 
 def _asked_for_differs(a: Question, b: Question) -> bool:

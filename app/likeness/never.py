@@ -20,8 +20,10 @@ _MIXED = re.compile(r"\b(?=\w*\d\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{8,}\b|#\d+\b|\b
 _SUM = re.compile(r"\d\s*(?:[+*\u00d7\u00f7=^]|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√|∫|∑|\bsqrt\b|\b[xyz]\s*[-+=^]\s*[\dxyz]")
 # In a longer text this is a score or a range of years.
 _DIFFERENCE = re.compile(r"\d\s[-/x]\s\(?-?\d")
+# Words that begin a line of code begin questions as well: "let us say ...", "from what age ...", "class 12 ...".
 _CODE_CALL = re.compile(
-    r"^\s*(?:import|from|def|class|var|let|const) \w+|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w",
+    r"^\s*(?:import [\w.]+(?: as \w+)?;?\s*$|from [\w.]+ import\b|def \w+\s*\(|class [A-Za-z_]\w*\s*[:({]"
+    r"|(?:var|let|const) [\w{[][^=?]*=)|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w",
     re.MULTILINE,
 )
 
@@ -79,16 +81,29 @@ def _asks_to_compute(plain: str, question: Question) -> bool:
 
 def _holds_time(_: str, question: Question) -> bool:
     words = question.words
-    if any(word in classes.TIME_WORDS for word in words):
+    if any(word in classes.TIME_WORDS and not _flows(words, at) for at, word in enumerate(words)):
         return True
     pairs = pairwise(words)
     when = classes.TIME_UNITS | classes.WEEKDAYS
     return any(a in classes.TIME_POINTERS and (b in when or holds_digit(b)) for a, b in pairs) or _holds_phrase(words)
 
 
+def _flows(words: tuple[str, ...], at: int) -> bool:
+    """Tell whether a "current" is one of water or electricity, or a bank's account."""
+    before, after = classes.CURRENTS
+    named = words[max(at - 1, 0)] in before or (*words[at + 1 :], "")[0] in after or "voltage" in words
+    return words[at] == "current" and named
+
+
 def _holds_phrase(words: tuple[str, ...]) -> bool:
     line = f"_{'_'.join(words)}_"
-    return any(f"_{phrase}_" in line for phrase in classes.TIME_PHRASES)
+    if any(f"_{phrase}_" in line for phrase in classes.TIME_PHRASES):
+        return True
+    for asked in classes.TIME_QUESTIONS:
+        _, found, rest = line.partition(f"_{asked}_")
+        if found and rest.split("_")[0] in classes.TIME_PLACES:
+            return True
+    return False
 
 
 def _points_elsewhere(_: str, question: Question) -> bool:

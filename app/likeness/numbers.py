@@ -31,14 +31,22 @@ def holds_digit(word: str) -> bool:
 
 
 def list_amounts(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the numbers of normalised words in order of size of text, each with its unit."""
+    """Return the numbers of normalised words in order of size of text, each with its unit; "two times" is "twice"."""
     units = set(UNITS.values())
     amounts: list[str] = []
     for at, word in enumerate(words):
-        if holds_digit(word):
-            following = words[at + 1] if at + 1 < len(words) else ""
-            amounts.append(f"{word} {following}" if following in units else word)
+        following = words[at + 1] if at + 1 < len(words) else ""
+        if holds_digit(word) and not _counts_nothing(words, at, following):
+            times = word.isdigit() and following in ("time", "times")
+            amounts.append(f"{word}x" if times else f"{word} {following}" if following in units else word)
     return tuple(sorted(amounts))
+
+
+def _counts_nothing(words: tuple[str, ...], at: int, following: str) -> bool:
+    """Tell whether it is "of the two", or a "first" that says when or as what something is done."""
+    if words[at] == "2":
+        return words[max(at - 2, 0) : at] == ("of", "the")
+    return words[at] == "1st" and following in ("", "to", "time", "thing", "step", "if", "when", "or")
 
 
 def _read_one(words: list[str], at: int, found: list[str]) -> int:

@@ -6,10 +6,11 @@ import unicodedata
 import msgspec
 
 from app.likeness import words as english
-from app.likeness.classes import MEMBERS, SCOPE
 from app.likeness.courtesies import CLOSERS, GOING_ON, GREETINGS, OPENERS
 from app.likeness.numbers import holds_digit, list_amounts, read_numbers
+from app.likeness.stems import stem_plural
 from app.likeness.surface import Sense, list_signs, list_spelled, read_senses
+from app.likeness.telling import list_classes, list_scope
 
 # A word keeps what a name or a number is written with inside: c++, 3.5, node.js, u.s., at&t, 24/7, well-known.
 _WORD = re.compile(
@@ -21,9 +22,6 @@ _SENTENCE_END = re.compile(r"[.!?:]\s*$")
 _APOSTROPHES = str.maketrans(
     {**dict.fromkeys("\u2019\u2018\u0060\u00b4\u02bc", "'"), **dict.fromkeys("\u200b\u200d\ufeff\u00ad", "")}
 )
-_DOUBLE = re.compile(r"([bdgklmnprt])\1$")
-
-
 _SIDE_ENDS = frozenset({"in", "on", "for", "when", "with", "at", "of", "if", "as", "and", "from"})
 
 
@@ -62,8 +60,8 @@ def read_question(text: str) -> Question:
         amounts=list_amounts(words),
         names=_find_names(plain),
         quoted=tuple((a or b).casefold().strip(" .,?!") for a, b in _QUOTED.findall(plain)),
-        scope=frozenset(word for word in words if word in SCOPE),
-        classes=frozenset(english.SYNONYMS.get(word, word) for word in words if word in MEMBERS),
+        scope=list_scope(words),
+        classes=list_classes(words),
         negations=sum(word in english.NEGATIONS for word in words),
         readable=_is_readable(plain),
         units=frozenset(english.UNITS[word] for word in words if word in english.UNITS and len(word) > 1),
@@ -87,39 +85,6 @@ def _list_words(plain: str) -> tuple[str, ...]:
     if not plain.isupper():
         raw = ["usa" if word == "US" else word for word in raw]
     return tuple(read_numbers(_spell([word.casefold() for word in raw])))
-
-
-def stem_plural(word: str) -> str:
-    """Return the singular of a regular plural."""
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    return word[:-2] if word.endswith(("ches", "shes", "sses", "xes", "zes")) else word[:-1]
-
-
-def stem(word: str) -> str:
-    """Return the part that a word's forms share: good enough to find "booking" and "booked" beside each other."""
-    word = stem_plural(word)
-    for ending in (
-        "ations",
-        "ation",
-        "ments",
-        "ment",
-        "ings",
-        "ing",
-        "edly",
-        "ed",
-        "ers",
-        "er",
-        "ly",
-        "ies",
-        "ion",
-        "e",
-    ):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return _DOUBLE.sub(r"\1", word[: -len(ending)])
-    return word
 
 
 def _spell(raw: list[str]) -> list[str]:

@@ -57,7 +57,6 @@ HOW_MEASURES = _read_set(
 # Verbs that turn what follows them into its opposite, by what they do; the other question must have one like it.
 TURNING = _read_groups("""
 avoid prevent avoiding preventing avoided prevented skip
-stop quit stopping quitting
 forbid ban prohibit forbidden banned prohibited
 refuse reject deny decline refused rejected denied declined
 dislike hate disliked hated
@@ -187,6 +186,8 @@ kid child children
 people person
 man men
 woman women
+without with_no
+sideeffect side_effect side_effects
 """)
 # Two lists that must not meet: one word here and its opposite there.
 OPPOSITES = _read_opposites("""
@@ -260,5 +261,5 @@ paid/unpaid sent/unsent used/unused used/new read/unread finished/unfinished ope
 married/unmarried married/divorced married/separated virgin/experienced overweight/underweight
 overestimate/underestimate overpaid/underpaid overpay/underpay inbound/outbound incoming/outgoing inflation/deflation
 inner/outer introvert/extrovert majority/minority optimist/pessimist optimistic/pessimistic offense/defense
-explicit/implicit ascend/descend import/ban hello/goodbye mail/email
+explicit/implicit ascend/descend import/ban hello/goodbye mail/email begin/stop begin/quit
 """)

@@ -8,11 +8,13 @@ costs hits, not trust.
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Set
 from difflib import SequenceMatcher
 
 from app.likeness.guard import find_refusal
 from app.likeness.judge import judge
 from app.likeness.question import read_question
+from app.likeness.telling import is_member
 from app.likeness.verifier import Align
 
 SHORT_WORDS = 60
@@ -105,11 +107,11 @@ def _agree_at_length(one: str, other: str, here: list[str], there: list[str], si
     first, second = read_question(one), read_question(other)
     if find_refusal(first, second) in {"negation", "opposite"}:
         return False
-    telling = first.names | second.names | first.classes | second.classes
+    telling = first.names | second.names | set(filter(is_member, (*first.words, *second.words)))
     return not _says_another(here[:ALIGNED_WORDS], there[:ALIGNED_WORDS], telling)
 
 
-def _says_another(words: list[str], others: list[str], telling: frozenset[str]) -> bool:
+def _says_another(words: list[str], others: list[str], telling: Set[str]) -> bool:
     """Tell whether, in the midst of the same words, a name or a word of a closed class stands for another one."""
     steps = SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
     for before, (kind, start, end, begin, stop), after in zip([None, *steps], steps, [*steps[1:], None], strict=False):

@@ -4,8 +4,8 @@ import random
 import re
 
 from app.likeness.alike import are_alike
-from app.likeness.question import stem
-from app.likeness.words import FILLERS, QUESTION_WORDS
+from app.likeness.stems import stem, stem_plural
+from app.likeness.words import CONTRACTIONS, FILLERS, QUESTION_WORDS
 
 
 class Corpus:
@@ -36,38 +36,37 @@ class Corpus:
         return " ".join(words)
 
 
+# In place of one of these another word often says the same ("I need to", "I want to"), or breaks the sentence.
 _WEAK = {
-    "does",
-    "will",
-    "would",
-    "could",
-    "should",
-    "have",
-    "has",
-    "had",
-    "been",
-    "with",
-    "from",
-    "that",
-    "this",
-    "these",
-    "those",
-    "them",
-    "they",
-    "just",
-    "also",
-    "get",
-    "got",
+    *(
+        "does",
+        "will",
+        "would",
+        "could",
+        "should",
+        "have",
+        "has",
+        "had",
+        "been",
+        "being",
+        "with",
+        "from",
+        "that",
+        "this",
+    ),
+    *("these", "those", "them", "they", "just", "also", "get", "got", "want", "need", "wish", "like", "love", "hope"),
+    *("tell", "give", "show", "know", "knew", "think", "believe", "make", "makes", "made", "take", "took", "taken"),
+    *("look", "looking", "seem", "seems", "going", "gone", "went", "come", "comes", "came", "trying", "tried", "help"),
+    *("find", "keep", "keeps", "used", "using", "some", "such", "very", "much", "many", "more", "most", "into", "onto"),
+    *("about", "over", "only", "even", "still", "here", "there", "then", "than", "anyone", "someone", "something"),
+    *("anything", "able", "please", "might", "must", "kind", "sort", "type", "good", "great", "proper", "really"),
+    *("reason", "cause", "thing", "things", "steps", "process", "procedure", "ways", "means", "seeing", "happened"),
 }
 
 
 def _differs(word: str, other: str) -> bool:
-    if (
-        len(other) < 4
-        or other in _WEAK
-        or word in _WEAK
-        or are_alike(stem(word), stem(other))
-        or are_alike(word, other)
-    ):
+    """Tell whether one word in another's place asks something else, as far as that can be said without looking."""
+    if len(other) < 4 or "'" in word + other or not {word, other}.isdisjoint(_WEAK | CONTRACTIONS.keys()):
         return False
-    return stem(word)[:4] != stem(other)[:4]
+    pairs = ((word, other), (stem_plural(word), stem_plural(other)), (stem(word), stem(other)))
+    return stem(word)[:4] != stem(other)[:4] and not any(are_alike(*pair) for pair in pairs)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.likeness.alike import ALIKE
-from app.likeness.classes import DEMONYMS, MEMBERS
-from app.likeness.words import FILLERS, OPPOSITES, QUESTION_WORDS, SYNONYMS
+from app.likeness.classes import MEMBERS
+from app.likeness.telling import list_classes
+from app.likeness.words import FILLERS, OPPOSITES, QUESTION_WORDS
 from benchmarks.semantic.corpus import Corpus
 from benchmarks.semantic.phrasings import DATA, Pair, choose, fill
 
@@ -189,17 +190,12 @@ for _member, _class in MEMBERS.items():
     _CLASS_MEMBERS.setdefault(_class, []).append(_member)
 
 
-def _name(member: str) -> str:
-    plain = SYNONYMS.get(member, member).rstrip("s")
-    return DEMONYMS.get(plain, plain)
-
-
 def change_member(text: str, rng: random.Random) -> str | None:
     """Put another country, day, colour ... in."""
     return _replace_word(
         text,
         rng,
-        lambda w: [m for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), []) if _name(m) != _name(w)],
+        lambda w: [m for m in _CLASS_MEMBERS.get(MEMBERS.get(w, ""), []) if list_classes((m,)) != list_classes((w,))],
     )
 
 
@@ -242,30 +238,34 @@ def swap(text: str, rng: random.Random) -> str | None:
     return f"{text[: found.start()]}{found[3]} {found[2]} {found[1]}{text[found.end() :]}"
 
 
+# What a sentence needs to stand, and what comes before a verb: without either it is broken, and asks nothing else.
 _LITTLE = FILLERS | {
-    "about",
-    "there",
-    "would",
-    "could",
-    "should",
-    "using",
-    "through",
-    "which",
-    "where",
-    "please",
-    "while",
+    *("about", "there", "would", "could", "should", "using", "through", "which", "where", "please", "while", "between"),
+    *("during", "without", "under", "after", "before", "until", "since", "trying", "going", "wanted", "might", "being"),
+}
+_VERB_FOLLOWS = {
+    *("to", "i", "you", "we", "they", "it", "one", "can", "could", "do", "does", "did", "will", "would", "should"),
+    *("not", "am", "is", "are", "was", "were", "be", "been", "has", "have", "had", "when", "while", "after", "without"),
 }
 
 
 def drop(text: str, rng: random.Random) -> str | None:
-    """Leave out a word that carries meaning."""
+    """Leave out a word that tells which thing is meant."""
     words = text.split()
+    plain = [word.lower().strip("?.,!") for word in words]
     places = [
-        i for i, w in enumerate(words) if i > 1 and len(w) > 4 and w.strip("?.,").isalpha() and w.lower() not in FILLERS
+        at
+        for at, word in enumerate(plain)
+        if at > 1
+        and len(word) > 4
+        and word.isalpha()
+        and word not in _LITTLE
+        and not word.endswith(("ly", "ing", "ed"))
+        and plain[at - 1] not in _VERB_FOLLOWS
     ]
-    if len(places) < 3:
+    if len(places) < 2:
         return None
-    words.pop(rng.choice(places[:-1]))
+    words.pop(rng.choice(places))
     return " ".join(words)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.likeness.question import read_question, stem, stem_plural
+from app.likeness.question import read_question
+from app.likeness.stems import stem, stem_plural
 
 
 @pytest.mark.parametrize(

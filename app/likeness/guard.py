@@ -10,21 +10,22 @@ from app.likeness.surface import senses_differ
 from app.likeness.telling import is_member
 from app.likeness.words import (
     AUXILIARIES,
+    EASY_MODALS,
     FILLERS,
     OPPOSITES,
     ORDINALS,
     PRESENT_BE,
     ROMAN,
+    SUBJECTS,
     SYNONYMS,
     TURNING,
+    UNITS,
     YES_NO,
 )
 
 # Beginnings that turn a word into its opposite.
 _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
-# Links so common that both can stand in one question: what follows them decides.
 _TOWARDS = frozenset({"to", "into", "onto", "towards"})
-_LINKS = (("to", "from"),)
 # Words whose places around another word say who does what: a swap of the two is another question.
 _PARTICLES = frozenset(
     {"to", "from", "in", "out", "on", "off", "up", "down", "before", "after", "with", "without", "into", "onto"}
@@ -92,13 +93,20 @@ def _quote_differs(a: Question, b: Question) -> bool:
 def _opposite_stands(a: Question, b: Question) -> bool:
     """Tell whether a word has its opposite in the other question, and neither stands in both."""
     only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
-    ways = ((a.words, b.words), (b.words, a.words))
-    if any(_turns(one, other, x, y) or _turns(one, other, y, x) for one, other in ways for x, y in _LINKS):
+    # Both can stand in one question, so that what follows them decides.
+    ways = (("to", "from"), ("from", "to"))
+    if any(_turns(a.words, b.words, x, y) or _turns(b.words, a.words, x, y) for x, y in ways):
         return True
     for word in only_a:
         if not OPPOSITES.get(word, frozenset()).isdisjoint(only_b):
             return True
     return any(_is_prefixed(x, only_b) for x in only_a) or any(_is_prefixed(x, only_a) for x in only_b)
+
+
+def _joint_differs(a: Question, b: Question) -> bool:
+    """Tell whether an "and" is an "or" in the other, and nothing else differs."""
+    more, less = Counter(a.content) - Counter(b.content), Counter(b.content) - Counter(a.content)
+    return {*more.elements()} | {*less.elements()} == {"and", "or"}
 
 
 def _turns(a: tuple[str, ...], b: tuple[str, ...], here: str, there: str) -> bool:
@@ -174,7 +182,7 @@ def _roles(content: tuple[str, ...]) -> set[tuple[str, str]]:
 def _asking_differs(a: Question, b: Question) -> bool:
     """Tell whether both ask openly, but for things that cannot be one: a time and a place, a number and a reason."""
     first, second = _KINDS.get(a.asks, ""), _KINDS.get(b.asks, "")
-    return bool(first and second) and first != second and frozenset({a.asks, b.asks}) not in _MEET
+    return bool(first and second) and first != second and not _may_meet(a, b)
 
 
 _KINDS = {
@@ -182,14 +190,36 @@ _KINDS = {
     "how_many": "count", "how_much": "count", "how_long": "length", "how_often": "rate", "how_old": "age",
     "how_far": "distance",
 }  # fmt: skip
-# What can be one all the same: "how long" and "how many days", "how do I get" and "where can I get", "how painful" and
-# "how much does it hurt". There the verifier decides.
-_MEET = frozenset(
-    frozenset(pair.split("/"))
-    for pair in (
-        "how_long/how_many", "how_far/how_many", "how_often/how_many", "how/where", "how/how_much", "how/how_many",
+
+
+def _may_meet(a: Question, b: Question) -> bool:
+    """Tell whether kinds that differ may ask for one thing.
+
+    They do in "how long" and "how many days", "how can I get" and "where can I get", "how painful" and "how much does
+    it hurt".
+    """
+    asked = {a.asks: a.words, b.asks: b.words}
+    match sorted(asked):
+        case ["how_far" | "how_long", "how_many"] | ["how_many", "how_often"]:
+            return any(x == "many" and y in _MEASURES for x, y in pairwise(asked["how_many"]))
+        case ["how", "where"]:
+            return _asks_for_a_way(a.words) and _asks_for_a_way(b.words)
+        case ["how", "how_much"]:
+            return not any(x == "how" and y in _MANNERS for x, y in pairwise(asked["how"]))
+        case _:
+            return False
+
+
+_MEASURES = UNITS.keys() | {"times"}
+_MANNERS = EASY_MODALS | YES_NO | {"to"}
+
+
+def _asks_for_a_way(words: tuple[str, ...]) -> bool:
+    """Tell "how do I" and "where can one" from "how did he"."""
+    return any(
+        x in ("how", "where") and y in EASY_MODALS and (y == "to" or z in SUBJECTS)
+        for x, y, z in zip(words, words[1:], words[2:], strict=False)
     )
-)  # fmt: skip
 
 
 def _asked_for_differs(a: Question, b: Question) -> bool:
@@ -216,6 +246,7 @@ _RULES: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("negation", _negation_differs),
     ("opposite", _opposite_stands),
     ("opposite", _turning_differs),
+    ("opposite", _joint_differs),
     ("class", _class_differs),
     ("quote", _quote_differs),
     ("name", _name_differs),

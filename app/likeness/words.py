@@ -261,5 +261,6 @@ paid/unpaid sent/unsent used/unused used/new read/unread finished/unfinished ope
 married/unmarried married/divorced married/separated virgin/experienced overweight/underweight
 overestimate/underestimate overpaid/underpaid overpay/underpay inbound/outbound incoming/outgoing inflation/deflation
 inner/outer introvert/extrovert majority/minority optimist/pessimist optimistic/pessimistic offense/defense
-explicit/implicit ascend/descend import/ban hello/goodbye mail/email begin/stop begin/quit
+explicit/implicit ascend/descend import/ban hello/goodbye mail/email begin/stop begin/quit before/during
+after/during during/without
 """)

@@ -25,6 +25,7 @@ from app.likeness.words import (
 
 # Beginnings that turn a word into its opposite.
 _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
+_AND_OR = {"and", "or"}
 _TOWARDS = frozenset({"to", "into", "onto", "towards"})
 # Words whose places around another word say who does what: a swap of the two is another question.
 _PARTICLES = frozenset(
@@ -104,9 +105,9 @@ def _opposite_stands(a: Question, b: Question) -> bool:
 
 
 def _joint_differs(a: Question, b: Question) -> bool:
-    """Tell whether an "and" is an "or" in the other, and nothing else differs."""
+    """Tell whether an "and" is an "or" in the other, and nothing else differs but "both" or "either"."""
     more, less = Counter(a.content) - Counter(b.content), Counter(b.content) - Counter(a.content)
-    return {*more.elements()} | {*less.elements()} == {"and", "or"}
+    return _AND_OR <= {*more.elements()} | {*less.elements()} <= _AND_OR | {"both", "either"}
 
 
 def _turns(a: tuple[str, ...], b: tuple[str, ...], here: str, there: str) -> bool:

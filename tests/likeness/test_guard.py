@@ -50,6 +50,7 @@ from app.likeness.question import read_question
         ("How do I feed a dog?", "How much do I feed a dog?", "question_word"),
         ("How long is the bridge?", "How many bridges are there?", "question_word"),
         ("Can I take aspirin and ibuprofen?", "Can I take aspirin or ibuprofen?", "opposite"),
+        ("Can I take both aspirin and ibuprofen?", "Can I take aspirin or ibuprofen?", "opposite"),
         ("What may I eat before surgery?", "What may I eat during surgery?", "opposite"),
         ("How often do I water a fern?", "How much do I water a fern?", "question_word"),
         ("How do I turn left on a bicycle?", "How do I turn right on a bicycle?", "opposite"),

@@ -194,11 +194,12 @@ async def accept_batch(
 
 
 async def fail_batch(connection: Connection, batch_id: UUID, attempt: int, errors: Sequence[dict[str, Any]]) -> bool:
-    """Say that a batch cannot be read, and why; False when it is not ours any more."""
+    """Say that a batch cannot be read, and why, and take back what was stored of it; False when it is not ours."""
     values = {"id": batch_id, "attempt": attempt, "errors": json.dumps(list(errors))}
     async with connection.transaction():
         ours = await (await connection.execute(FAIL, values)).fetchone() is not None
         if ours:
+            await connection.execute(CLEAR_REQUESTS, (batch_id,))
             await note_end(connection, batch_id)
     return ours
 

@@ -10,7 +10,7 @@ import msgspec
 from app.batch.arriving import read_aside, take_turns
 from app.batch.desk import Desk
 from app.batch.intake import Intake
-from app.batch.intake_store import clear_cancelled, clear_requests, fail_batch
+from app.batch.intake_store import clear_cancelled, fail_batch
 from app.batch.reading import LineSplitter, OpenAILine, UnfitRequestError, read_struct
 from app.batch.types import Item, NewBatch
 from app.batch.vendors.file_store import File, find_file, stream_pieces
@@ -99,8 +99,8 @@ class FileIntake:
 
 async def fail(desk: Desk, batch_id: UUID, attempt: int, errors: list[dict[str, Any]]) -> None:
     """Say that a batch has failed, and why; what was stored of its requests is taken back."""
-    failed = await desk.change(lambda c: fail_batch(c, batch_id, attempt, errors))
-    await desk.change(lambda c: (clear_requests if failed else clear_cancelled)(c, batch_id))
+    if not await desk.change(lambda c: fail_batch(c, batch_id, attempt, errors)):
+        await desk.change(lambda c: clear_cancelled(c, batch_id))
 
 
 def read_line(line: bytes, number: int, new: NewBatch) -> Item:

@@ -146,7 +146,7 @@ async def test_a_refresh_reaches_every_process(served: Served, upstream: str):
 
 async def test_who_takes_only_what_is_kept_leaves_a_call_alone(served: Served, upstream: str):
     """Calls that want a kept answer or none change nothing about the call that others make and wait for."""
-    text = "[[mock delay_ms=4000]] asked among those who want it at once"
+    text = "[[mock delay_ms=8000]] asked among those who want it at once"
     async with open_session(make_key(served)) as session:
         tasks = []
         for number in range(FEW):

@@ -41,9 +41,15 @@ def leave_at_upload(gateway: Gateway) -> None:
 
 
 def leave_while_waiting(gateway: Gateway) -> None:
+    arrived = count_calls(gateway)
     with connect(gateway) as client:
         client.sendall(write_request(gateway, json.dumps(chat("[[mock delay_ms=60000]]")).encode()))
-        time.sleep(0.2)
+        wait_until(lambda: count_calls(gateway) > arrived)
+
+
+def count_calls(gateway: Gateway) -> int:
+    paths = httpx.get(f"{gateway.mock_url}/mock/stats", trust_env=False, verify=TLS).json()["paths"]
+    return paths.get("/v1/chat/completions", 0)
 
 
 def leave_while_streaming(gateway: Gateway) -> None:

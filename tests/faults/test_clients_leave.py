@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import psycopg
@@ -48,8 +49,7 @@ def leave_while_waiting(gateway: Gateway) -> None:
 
 
 def count_calls(gateway: Gateway) -> int:
-    paths = httpx.get(f"{gateway.mock_url}/mock/stats", trust_env=False, verify=TLS).json()["paths"]
-    return paths.get("/v1/chat/completions", 0)
+    return read_mock(gateway)["paths"].get("/v1/chat/completions", 0)
 
 
 def leave_while_streaming(gateway: Gateway) -> None:
@@ -66,7 +66,7 @@ def count_tasks(gateway: Gateway) -> int:
     return gateway.run(count)
 
 
-def read_mock(gateway: Gateway) -> dict[str, int]:
+def read_mock(gateway: Gateway) -> dict[str, Any]:
     return httpx.get(f"{gateway.mock_url}/mock/stats", trust_env=False, verify=TLS).json()
 
 

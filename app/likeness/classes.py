@@ -113,13 +113,13 @@ TIME_UNITS = _read_set(
 TIME_POINTERS = _read_set("this next last past coming previous")
 WEEKDAYS = _read_set("monday tuesday wednesday thursday friday saturday sunday")
 TIME_PHRASES = _read_set("""
-what_time_is_it what_day_is what_date_is right_now at_the_moment so_far
+what_time_is_it the_date_is what_day_is what_date_is right_now at_the_moment so_far
 as_of these_days just_happened up_to_date the_weather weather_in weather_forecast stock_price share_price
 exchange_rate near_me nearby here_in where_am_i
 """)
-# These ask about now when nothing is named after them but a place.
+# These ask about now unless one of the words comes next: "what is the date of the fall of Rome".
 TIME_QUESTIONS = _read_set("what_is_the_time what_is_the_date")
-TIME_PLACES = frozenset({"", "in", "at", "now", "there", "here", "please"})
+TIME_THINGS = _read_set("of needed required difference differences limit complexity span between")
 # Beside these, "current" has nothing to do with now: what flows, and a bank's account.
 CURRENTS = (_read_set("alternating direct electric electrical ocean eddy"), _read_set("account accounts flow flows"))
 PERSON_WORDS = _read_set("i me my mine myself we us our ours ourselves i'm i've i'd i'll")

@@ -22,7 +22,7 @@ _SUM = re.compile(r"\d\s*(?:[+*\u00d7\u00f7=^]|\*\*)\s*\(?-?\d|\d\s*=|=\s*\d|√
 _DIFFERENCE = re.compile(r"\d\s[-/x]\s\(?-?\d")
 # Words that begin a line of code begin questions as well: "let us say ...", "from what age ...", "class 12 ...".
 _CODE_CALL = re.compile(
-    r"^\s*(?:import [\w.]+(?: as \w+)?;?\s*$|from [\w.]+ import\b|def \w+\s*\(|class [A-Za-z_]\w*\s*[:({]"
+    r"^\s*(?:import [\w.]+(?:, ?[\w.]+)*(?: as \w+)?;?\s*$|from [\w.]+ import\b|def \w+\s*\(|class [A-Za-z_]\w*\s*[:({]"
     r"|(?:var|let|const) [\w{[][^=?]*=)|\b\w+\.\w+\(|\b\w+\(\w*\)\s*[;{]|^\s*(?:\$|>>>|>) \w",
     re.MULTILINE,
 )
@@ -101,7 +101,7 @@ def _holds_phrase(words: tuple[str, ...]) -> bool:
         return True
     for asked in classes.TIME_QUESTIONS:
         _, found, rest = line.partition(f"_{asked}_")
-        if found and rest.split("_")[0] in classes.TIME_PLACES:
+        if found and rest.split("_")[0] not in classes.TIME_THINGS:
             return True
     return False
 

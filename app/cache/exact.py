@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
@@ -20,6 +21,9 @@ from app.semantic.types import Likeness
 OPEN_SECONDS = 5.0
 RENEW_SECONDS = 1.5
 LOOK_AGAIN_SECONDS = (0.03, 0.06, 0.12, 0.25)
+SILENT_SECONDS = 0.6
+"""For how long the database has to be away until a call is made that another process was seen to make: a look that it
+is slow to answer is no reason to."""
 
 
 class ExactCache:
@@ -80,15 +84,17 @@ class ExactCache:
     async def await_other(self, key: bytes) -> Found:
         """Wait while another process makes the call under `key`: until its answer is there, or the call is ours.
 
-        Returns too when that process dies, and when the database is away.
+        Returns too when that process dies, and when the database stays away.
         """
-        look = 0
+        answered_at, look = time.monotonic(), 0
         while True:
-            wait = LOOK_AGAIN_SECONDS[min(look, len(LOOK_AGAIN_SECONDS) - 1)]
-            await asyncio.sleep(wait)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS[min(look, len(LOOK_AGAIN_SECONDS) - 1)])
             look += 1
             found = await self.find(key, lease=True)
-            if found.entry is not None or found.leads:
+            if not found.away:
+                answered_at = time.monotonic()
+            silent = time.monotonic() - answered_at >= SILENT_SECONDS
+            if found.entry is not None or (found.leads and (silent or not found.away)):
                 return found
 
     def lead(self, key: bytes) -> None:

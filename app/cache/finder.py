@@ -13,7 +13,7 @@ from app.db.connection import DatabaseAwayError, PatientConnection
 logger = logging.getLogger("relaycore.cache")
 
 FIND_SECONDS = 0.05
-ALONE = Found()
+ALONE = Found(away=True)
 """What a look-up comes to when the database does not answer: nobody else is known to make the call."""
 
 

@@ -33,11 +33,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a look-up came to: the entry, or else whether the call is ours to make (`leads`).
 
-    It is not when a process that lives makes it already.
+    It is not when a process that lives makes it already. `away`: the database did not say, so that nobody is known to.
     """
 
     entry: Entry | None = None
     leads: bool = True
+    away: bool = False
 
 
 class Asker(Protocol):

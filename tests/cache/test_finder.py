@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from app.cache import finder, store
+from app.cache import exact, finder, store
 from app.cache.exact import ExactCache
 from app.cache.finder import ALONE, Finder
 from app.cache.store import LEASE_SECONDS
@@ -125,6 +125,24 @@ async def test_who_waits_gets_the_answer(two):
     assert found.entry is not None
     assert found.entry.body == b"made once"
     assert time.monotonic() - began < 2
+
+
+async def test_a_slow_look_is_no_reason_to_make_what_another_makes(two, database, monkeypatch):
+    """Who waits goes on waiting when the database is too slow for a look, and gets the answer that is made."""
+    first, second = two
+    assert (await ask(first)).leads
+    first.lead(KEY)
+    assert not (await ask(second)).leads
+    monkeypatch.setattr(finder, "FIND_SECONDS", USUAL_SECONDS)
+    monkeypatch.setattr(exact, "SILENT_SECONDS", 20)
+    waiting = asyncio.create_task(second.await_other(KEY))
+    async with database.transaction():
+        await database.execute("LOCK TABLE cache_leases, cache_entries IN ACCESS EXCLUSIVE MODE")
+        await asyncio.sleep(1)
+    assert not waiting.done()
+    first.put(make_entry(KEY, b"made once"))
+    found = await waiting
+    assert (found.entry and found.entry.body, found.away) == (b"made once", False)
 
 
 async def test_who_gives_up_lets_the_other_lead(two):

@@ -14,7 +14,8 @@ import pytest
 from tests.conftest import prepare
 from tests.gateway_process import TLS, Gateway, run_gateway
 
-HTTP = httpx.Client(verify=TLS, trust_env=False, timeout=30)
+# It is never closed, so it keeps no connection.
+HTTP = httpx.Client(verify=TLS, trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 OVER = frozenset({"completed", "failed", "cancelled"})
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -61,10 +61,10 @@ class LocalEmbedder:
             kept = self._latest.get(text)
         return kept if kept is not None else self._read(text)[0]
 
-    def align(self, first: str, second: str) -> list[float]:
-        """Return how the tokens of two texts stand to each other, and what the net says of them, for the verifier."""
+    def align(self, first: str, second: str) -> tuple[list[float], Callable[[], float]]:
+        """Return how the tokens of two texts stand to each other, and a way to ask the nets, for the verifier."""
         a, b = self.read_tokens(first), self.read_tokens(second)
-        return [*align(a, b), load_reader().compare(a, b)]
+        return align(a, b), lambda: load_reader().compare(a, b)
 
     def _embed(self, text: str) -> "Vector":
         return self._read(text)[1]

@@ -27,6 +27,7 @@ from app.likeness.words import (
 _PREFIXES = ("un", "non", "in", "dis", "im", "ir", "il", "mis", "anti", "de")
 _AND_OR = {"and", "or"}
 _TOWARDS = frozenset({"to", "into", "onto", "towards"})
+_BEFORE_TARGETS = FILLERS | {"my", "your", "his", "her", "its", "our", "their"}
 # Words whose places around another word say who does what: a swap of the two is another question.
 _PARTICLES = frozenset(
     {"to", "from", "in", "out", "on", "off", "up", "down", "before", "after", "with", "without", "into", "onto"}
@@ -84,7 +85,10 @@ def _target_differs(a: Question, b: Question) -> bool:
 
 
 def _list_targets(words: tuple[str, ...]) -> set[str]:
-    return {y for x, y in pairwise(words) if x in _TOWARDS and y not in FILLERS}
+    """Return what comes first after each "to" but for articles, possessives and the like."""
+    places = (at for at, word in enumerate(words) if word in _TOWARDS)
+    found = (next((word for word in words[at + 1 : at + 4] if word not in _BEFORE_TARGETS), "") for at in places)
+    return {word for word in found if word}
 
 
 def _quote_differs(a: Question, b: Question) -> bool:

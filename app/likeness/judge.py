@@ -10,7 +10,7 @@ from app.likeness.question import Question, read_question, read_words
 from app.likeness.verifier import Align, estimate
 from app.likeness.words import FILLERS, QUESTION_WORDS
 
-POLICY_VERSION = "likeness-4"
+POLICY_VERSION = "likeness-5"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80
@@ -18,7 +18,7 @@ REACH = 0.80
 LIKELY, LIKELY_SAME = 0.86, 0.50
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
 # how many of them ask something else: all that were labelled so were read one by one.
-PRIOR_CHECKED = 1546
+PRIOR_CHECKED = 1537
 PRIOR_WRONG = 1
 
 Band = Literal["same_words", "likely", ""]
@@ -61,8 +61,9 @@ def judge(
     same = is_same_words(asked, stored)
     if same and cosine >= floor:
         return Judgement(accepted=True, band="same_words")
-    probability = estimate(asked, stored, cosine, align if knows else None)
-    if probability < (LIKELY_SAME if same else LIKELY):
+    enough = LIKELY_SAME if same else LIKELY
+    probability = estimate(asked, stored, cosine, align if knows else None, enough)
+    if probability < enough:
         return Judgement(accepted=False, probability=probability, reason="unsure")
     return Judgement(accepted=True, band="same_words" if same else "likely", probability=probability)
 

@@ -1,4 +1,4 @@
-"""Says how likely one answer serves two questions, by trees that were grown on pairs of questions."""
+"""Says how likely one answer serves two questions, by trees and nets that were trained on pairs of questions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,12 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from app.likeness.features import measure
+from app.likeness.alignment import SUREST
+from app.likeness.features import NAMES, measure
 from app.likeness.question import Question
 
 MODEL = Path(__file__).parent / "data" / "verifier.json"
-# Two texts to what `alignment.align` says of their tokens, and after it what `Reader.compare` does.
-Align = Callable[[str, str], Sequence[float]]
+MOVED = NAMES.index("moved")
+# What a cosine lacks at least where words stand in another order; chosen by PAWS, which is about that.
+REORDERED = -0.006
+# Two texts to what `alignment.align` says of their tokens, and a way to ask the nets as well, which takes longer.
+Align = Callable[[str, str], tuple[Sequence[float], Callable[[], float]]]
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -41,21 +45,36 @@ class Forest(msgspec.Struct, frozen=True):
 class Model(msgspec.Struct, frozen=True):
     """What is shipped: a forest that knows our embedder's cosine and tokens, and one that looks at the words alone.
 
-    What the net says of the tokens is added to the first, `read` times.
+    To the first are added what the nets say of the tokens, `read` times, and what the cosine has above `level`, `trust`
+    times: trees and nets know best what they were trained on, and for all other matters the embedder, which has read
+    far more, is to be believed further than they found.
     """
 
     near: Forest
     read: float
     words: Forest
+    trust: float
+    level: float
 
 
-def estimate(asked: Question, stored: Question, cosine: float, align: Align | None) -> float:
-    """Return the probability for one pair; without `align`, which is the local embedder's, the cosine says nothing."""
+def estimate(asked: Question, stored: Question, cosine: float, align: Align | None, enough: float = 0.0) -> float:
+    """Return the probability for one pair; without `align`, which is the local embedder's, the cosine says nothing.
+
+    Where it cannot become `enough`, whatever the nets say, they are not asked, and it is the most that it could be.
+    """
     values, model = measure(asked, stored), load_model()
     if align is None:
         return _squash(model.words.weigh(values))
-    *aligned, read = align(asked.text, stored.text)
-    return _squash(model.near.weigh([*values, cosine, *aligned]) + model.read * read)
+    aligned, compare = align(asked.text, stored.text)
+    logit = model.near.weigh([*values, cosine, *aligned])
+    logit += model.trust * find_excess(cosine, model.level, moved=values[MOVED])
+    most = _squash(logit + model.read * SUREST)
+    return most if most < enough else _squash(logit + model.read * compare())
+
+
+def find_excess(cosine: float, level: float, *, moved: float) -> float:
+    """Return what a cosine has above `level`; where words have `moved` it hardly sees that, so it can only lack."""
+    return min(cosine - level, REORDERED) if moved else cosine - level
 
 
 @cache

@@ -70,8 +70,22 @@ def add_layer(graph: Graph, layer: int, state: str) -> str:
     heads = [product(name, state) for name in ("query", "key", "value")]
     mixed = graph.add("MultiHeadAttention", heads, f"{at}.mixed", domain="com.microsoft", num_heads=HEADS)
     state = add_norm(graph, f"{at}.norm1", product("output", mixed), state)
-    wide = graph.add("Gelu", [product("up", state)], f"{at}.gelu", domain="com.microsoft")
-    return add_norm(graph, f"{at}.norm2", product("down", wide), state)
+    wide = graph.add("Gelu", [add_even_product(graph, f"{at}.up", state)], f"{at}.gelu", domain="com.microsoft")
+    return add_norm(graph, f"{at}.norm2", add_even_product(graph, f"{at}.down", wide), state)
+
+
+def add_even_product(graph: Graph, name: str, inputs: str) -> str:
+    """Append a product of rows that were divided by their largest numbers, which it is multiplied with in the end.
+
+    All rows of a product are rounded in the same steps, and here those of the first token are up to ten times as large.
+    """
+    graph.add("Abs", [inputs], f"{inputs}.sizes")
+    graph.add("ReduceMax", [f"{inputs}.sizes"], f"{inputs}.largest", axes=[-1], keepdims=1)
+    graph.add("Div", [inputs, f"{inputs}.largest"], f"{inputs}.even")
+    given = [f"{inputs}.even", f"{name}.weight", f"{name}.scale"]
+    graph.add("DynamicQuantizeMatMul", given, f"{name}.even", domain="com.microsoft")
+    graph.add("Mul", [f"{name}.even", f"{inputs}.largest"], f"{name}.sized")
+    return graph.add("Add", [f"{name}.sized", f"{name}.bias"], name)
 
 
 def add_norm(graph: Graph, at: str, change: str, state: str) -> str:

@@ -116,8 +116,14 @@ def test_a_folder_gives_the_same_vectors_as_the_package(tmp_path, embedder):
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     other = LocalEmbedder.load(tmp_path)
     assert other.id != embedder.id
-    text = "Where can I park my car at the station?"
-    assert float(other.embed([text])[0] @ embedder.embed([text])[0]) > 0.98
+    texts = [
+        "Where can I park my car at the station?",
+        "what do i do when my card is not working",
+        "Is it true that the Great Wall of China can be seen from the moon, and who was the first to say so?",
+        "hi",
+    ]
+    for ours, theirs in zip(embedder.embed(texts), other.embed(texts), strict=True):
+        assert float(ours @ theirs) > 0.995
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def test_the_same_words_below_the_floor():
     a, b = map(read_question, SAME)
     assert judge(a, b, DEFAULT_FLOOR, align=embedder.align).probability is None
     assert judge(a, b, DEFAULT_FLOOR - 0.001, align=embedder.align).probability is not None
-    assert judge(a, b, DEFAULT_FLOOR - 0.001, align=lambda *_: [-9.0] * 17).reason == "unsure"
+    assert judge(a, b, DEFAULT_FLOOR - 0.001, align=lambda *_: ([-9.0] * 16, lambda: -9.0)).reason == "unsure"
 
 
 SPELLING = [

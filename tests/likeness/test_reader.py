@@ -1,4 +1,4 @@
-"""The net that reads two questions side by side."""
+"""The nets that read two questions side by side."""
 
 import math
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from app.likeness import alignment
-from app.likeness.alignment import Tokens, load_reader
+from app.likeness.alignment import Reader, Tokens, load_reader
 from app.likeness.embedder import LocalEmbedder
+from app.likeness.model_files import read_arrays
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,28 @@ def test_another_wording_is_nearer_than_another_question(embedder, asked, same, 
     assert compare(embedder, asked, same) > compare(embedder, asked, other)
 
 
-def test_the_net_is_read_when_two_texts_are_compared(embedder):
-    """Who only embeds does not pay for the net; what it says is the last of the numbers about two texts."""
+def test_the_nets_are_read_when_they_are_asked(embedder):
+    """Who only embeds, or lays tokens beside each other, does not pay for the nets."""
     load_reader.cache_clear()
-    embedder.embed(["How do I boil an egg?"])
-    assert load_reader.cache_info().currsize == 0
     one, other = "How do I boil an egg?", "How should I boil eggs?"
-    *aligned, read = embedder.align(one, other)
+    embedder.embed([one])
+    aligned, ask = embedder.align(one, other)
+    assert load_reader.cache_info().currsize == 0
     assert aligned == alignment.align(embedder.read_tokens(one), embedder.read_tokens(other))
-    assert read == compare(embedder, one, other)
+    assert ask() == compare(embedder, one, other)
+
+
+def test_the_nets_are_averaged(embedder):
+    """Each net reads the pair for itself, and what they say counts as much each, up to the most that is believed."""
+    weights = read_arrays(alignment.WEIGHTS)
+    count = len(weights["partner"])
+    assert count > 1
+    one, other = "How do I learn to sing?", "What is the best way to learn singing?"
+    tokens = embedder.read_tokens(one), embedder.read_tokens(other)
+    alone = [
+        Reader({name: value[at : at + 1] for name, value in weights.items()}).compare(*tokens) for at in range(count)
+    ]
+    assert len(set(alone)) == count
+    assert load_reader().compare(*tokens) == pytest.approx(sum(alone) / count, abs=1e-4)
+    weights["verdict.bias"] = weights["verdict.bias"] + 100
+    assert Reader(weights).compare(*tokens) == alignment.SUREST

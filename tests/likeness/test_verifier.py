@@ -1,8 +1,11 @@
 """The shipped trees, and what is added to them."""
 
+import math
+
+import msgspec
 import pytest
 
-from app.likeness import alignment
+from app.likeness import alignment, verifier
 from app.likeness.features import NAMES
 from app.likeness.question import read_question
 from app.likeness.verifier import Forest, Tree, estimate, load_model
@@ -40,9 +43,53 @@ def test_a_paraphrase_is_likelier_than_another_question():
     assert other < same
 
 
-def test_the_net_has_a_say():
-    """The more the net says for two questions, the likelier they are one; the trees see the rest of the numbers."""
-    asked, stored = read_question("How do I learn to sing?"), read_question("How does one learn singing?")
-    aligned = [0.9] * len(alignment.NAMES)
-    found = [estimate(asked, stored, 0.9, lambda *_, read=read: [*aligned, read]) for read in (-4.0, 0.0, 4.0)]
-    assert found[0] < found[1] < found[2]
+ALIGNED = [0.9] * len(alignment.NAMES)
+
+
+def weigh(text, cosine=0.9, read=0.0, **options):
+    """Return the logit of "How do I learn to sing?" and another question, whose tokens stand equally well."""
+    probability = estimate(
+        read_question("How do I learn to sing?"),
+        read_question(text),
+        cosine,
+        lambda *_: (ALIGNED, lambda: read),
+        **options,
+    )
+    return math.log(probability / (1 - probability))
+
+
+def test_the_nets_have_a_say():
+    """The more the nets say for two questions, the likelier they are one; the trees see the rest of the numbers."""
+    found = [weigh("How does one learn singing?", read=read) for read in (-4.0, 0.0, 4.0)]
+    assert found[1] - found[0] == pytest.approx(4 * load_model().read)
+    assert found[2] - found[1] == pytest.approx(4 * load_model().read)
+
+
+def test_the_nets_are_not_asked_in_vain():
+    """Where they could not make a pair sure enough, the most that they could make of it is the answer."""
+
+    def refuse():
+        raise AssertionError
+
+    pair = read_question("How do I learn to sing?"), read_question("How does one learn singing?")
+    most = weigh("How does one learn singing?", read=alignment.SUREST)
+    enough = 1 / (1 + math.exp(-most))
+    assert estimate(*pair, 0.9, lambda *_: (ALIGNED, refuse), enough + 1e-9) == pytest.approx(enough)
+    with pytest.raises(AssertionError):
+        estimate(*pair, 0.9, lambda *_: (ALIGNED, refuse), enough - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "above", "below"),
+    [("How does one learn singing?", 0.05, -0.05), ("How do I sing to learn?", verifier.REORDERED, -0.05)],
+)
+def test_the_cosine_has_a_say_of_its_own(monkeypatch, text, above, below):
+    """Beside what the trees make of it, it counts by what it has above a level; words in another order only lack."""
+    model = load_model()
+    assert model.trust > 0
+    level = model.level
+    with_trust = weigh(text, level + 0.05), weigh(text, level - 0.05)
+    monkeypatch.setattr(verifier, "load_model", lambda: msgspec.structs.replace(model, trust=0.0))
+    without = weigh(text, level + 0.05), weigh(text, level - 0.05)
+    gained = [one - other for one, other in zip(with_trust, without, strict=True)]
+    assert gained == pytest.approx([above * model.trust, below * model.trust])

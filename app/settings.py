@@ -28,6 +28,9 @@ WELL_KNOWN_KEYS = frozenset(
 MIN_ADMIN_KEY_LENGTH = 8
 MIN_SECRET_KEY_LENGTH = 16
 
+# numpy reads this when it is first needed, which is later. It would multiply with a thread for every core, and wait for
+# those whose core is taken: matrices of twenty rows gain nothing by that, and a search took four times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 HOW_TO_MAKE_A_KEY = (
     "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))' and keep it: without it no stored "

@@ -1,6 +1,9 @@
 """The local embedder gives vectors that can be compared, and says what it cannot use."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -124,6 +127,17 @@ def test_a_folder_gives_the_same_vectors_as_the_package(tmp_path, embedder):
     ]
     for ours, theirs in zip(embedder.embed(texts), other.embed(texts), strict=True):
         assert float(ours @ theirs) > 0.995
+
+
+def test_numpy_computes_with_one_thread():
+    """Threads that wait for busy cores cost more than they bring; numpy is not there before it is told so."""
+    code = (
+        "import os, sys\nimport app.main, app.likeness.embedder\nassert 'numpy' not in sys.modules\n"
+        "import numpy as np\nnp.ones((600, 600)) @ np.ones((600, 600))\nprint(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 @pytest.fixture(autouse=True)

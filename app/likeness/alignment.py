@@ -91,15 +91,9 @@ class Reader:
     """
 
     def __init__(self, weights: "dict[str, Vector]") -> None:
-        self._weights = {name: w[:, None] if name.endswith(".bias") else w for name, w in weights.items()}
+        # A row for each net counts for all of its tokens.
+        self._weights = {name: w[:, None] if w.ndim == 2 and name != "partner" else w for name, w in weights.items()}
         self._blocks = sum(name.endswith("mixed.weight") for name in weights)
-        for name in ("first", "second"):
-            for block in range(self._blocks):
-                self._widen(f"block{block}.{name}")
-        self._widen("last")
-
-    def _widen(self, name: str) -> None:
-        self._weights[f"{name}.weight"] = self._weights[f"{name}.weight"][:, None]
 
     def compare(self, a: Tokens, b: Tokens) -> float:
         """Return how much speaks for one question in two wordings, as a logit, the same whichever comes first.

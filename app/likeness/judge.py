@@ -14,8 +14,9 @@ POLICY_VERSION = "likeness-5"
 DEFAULT_FLOOR = 0.92
 # How far below the default floor the verifier may reach, with the embedder that it was trained with.
 REACH = 0.80
-# The probability that is needed, and where the words are the same.
-LIKELY, LIKELY_SAME = 0.845, 0.50
+# The probability that is needed: with the embedder that the verifier was trained with, by the words alone, and where
+# the words are the same.
+LIKELY, LIKELY_BY_WORDS, LIKELY_SAME = 0.845, 0.86, 0.50
 # Pairs of the band "same_words" among the minimal edits, PAWS, Banking77 and CLINC150, each with another spelling, and
 # how many of them ask something else: all that were labelled so were read one by one.
 PRIOR_CHECKED = 1537
@@ -61,7 +62,8 @@ def judge(
     same = is_same_words(asked, stored)
     if same and cosine >= floor:
         return Judgement(accepted=True, band="same_words")
-    enough = LIKELY_SAME if same else LIKELY
+    likely = LIKELY if knows else LIKELY_BY_WORDS
+    enough = LIKELY_SAME if same else likely
     probability = estimate(asked, stored, cosine, align if knows else None, enough)
     if probability < enough:
         return Judgement(accepted=False, probability=probability, reason="unsure")

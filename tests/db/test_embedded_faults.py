@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -255,6 +257,15 @@ def test_ctrl_c_reaches_the_app_only(start_app, root):
     assert is_alive(guard)
 
 
+@contextmanager
+def crash_noticed(url: str) -> Iterator[None]:
+    """Let a backend crash, and leave when Postgres has noticed: it ends all others then, and takes some moments to."""
+    with psycopg.connect(url, autocommit=True) as other:
+        yield
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("SELECT pg_sleep(30)")
+
+
 def test_a_server_that_does_not_stop_is_reported(open_server, root, monkeypatch):
     """An app that leaves gives up after its patience and says so, whether it or the keeper tries to stop it."""
     monkeypatch.setattr(keeper, "PATIENCE_SECONDS", 0.05)
@@ -286,7 +297,8 @@ def test_the_vector_probe_survives_a_crash_of_the_server(open_server, root):
         connection.execute(
             "CREATE EVENT TRIGGER crash ON ddl_command_start WHEN TAG IN ('CREATE EXTENSION') EXECUTE FUNCTION crash()"
         )
-    with pytest.raises(EmbeddedPostgresError, match="instructions that this machine's CPU lacks"):
+    lacks = "instructions that this machine's CPU lacks"
+    with crash_noticed(hold.url), pytest.raises(EmbeddedPostgresError, match=lacks):
         probe_vector(hold.url)
     open_server()  # waits for the end of the restart, in which Postgres takes no fast shutdown
 
@@ -294,7 +306,11 @@ def test_the_vector_probe_survives_a_crash_of_the_server(open_server, root):
 def test_joining_waits_for_a_restart_after_a_crash(open_server):
     """While Postgres restarts itself after a crashed backend, open and ensure_running wait until it is usable."""
     hold = open_server()
-    with pytest.raises(psycopg.OperationalError), psycopg.connect(hold.url, autocommit=True) as connection:
+    with (
+        crash_noticed(hold.url),
+        pytest.raises(psycopg.OperationalError),
+        psycopg.connect(hold.url, autocommit=True) as connection,
+    ):
         connection.execute("COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'")
     again = open_server()
     assert psycopg.connect(again.url).close() is None

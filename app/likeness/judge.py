@@ -51,20 +51,39 @@ def judge(
     `align` is the local embedder's method of that name: it computes for some milliseconds, and only when everything
     else is in favour. Without it the words alone decide.
     """
-    knows = calibrated and align is not None
-    if cosine < (REACH if knows and floor == DEFAULT_FLOOR else floor):
+    known = align if calibrated else None
+    judgement = screen(asked, stored, cosine, floor=floor, reaches=known is not None, echoes=echoes)
+    return verify(asked, stored, cosine, known) if judgement is None else judgement
+
+
+def screen(
+    asked: Question,
+    stored: Question,
+    cosine: float,
+    *,
+    floor: float = DEFAULT_FLOOR,
+    reaches: bool = True,
+    echoes: frozenset[str] = frozenset(),
+) -> Judgement | None:
+    """Judge what needs no verifier; None leaves it to `verify`. `reaches`: that knows the embedder."""
+    if cosine < (REACH if reaches and floor == DEFAULT_FLOOR else floor):
         return Judgement(accepted=False, reason="below_floor")
     refusal = find_refusal(asked, stored)
     if refusal is not None:
         return Judgement(accepted=False, reason=refusal)
     if not echoes <= set(asked.words):
         return Judgement(accepted=False, reason="echo")
-    same = is_same_words(asked, stored)
-    if same and cosine >= floor:
+    if cosine >= floor and is_same_words(asked, stored):
         return Judgement(accepted=True, band="same_words")
-    likely = LIKELY if knows else LIKELY_BY_WORDS
+    return None
+
+
+def verify(asked: Question, stored: Question, cosine: float, align: Align | None) -> Judgement:
+    """Judge what `screen` leaves open; without `align` by the words alone."""
+    same = is_same_words(asked, stored)
+    likely = LIKELY_BY_WORDS if align is None else LIKELY
     enough = LIKELY_SAME if same else likely
-    probability = estimate(asked, stored, cosine, align if knows else None, enough)
+    probability = estimate(asked, stored, cosine, align, enough)
     if probability < enough:
         return Judgement(accepted=False, probability=probability, reason="unsure")
     return Judgement(accepted=True, band="same_words" if same else "likely", probability=probability)

@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from app.db.connection import DatabaseAwayError, PatientConnection
-from app.likeness.judge import POLICY_VERSION, judge
+from app.likeness.judge import POLICY_VERSION, Judgement, is_same_words, screen, verify
 from app.likeness.never import find_reason
 from app.likeness.question import Question, read_question
 from app.likeness.verifier import Align
@@ -18,12 +18,13 @@ from app.semantic.embedding import Embedder, LocalVectors
 from app.semantic.evidence import find_tier, judge_standing
 from app.semantic.log import DecisionLog
 from app.semantic.store import READER_OPTIONS, find_candidates, find_scope
-from app.semantic.types import Candidate, Evidence, Likeness, Standing
+from app.semantic.types import TIERS, Candidate, Evidence, Likeness, Standing
 from app.wire.caching import LOCAL_EMBEDDER, SemanticConfig
 
 FIND_SECONDS = 0.5
 SCOPE_SECONDS = 30.0
 MAX_SCOPES = 4096
+SURE_TIER = TIERS.index("sure")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,32 +173,34 @@ def choose(
 ) -> tuple[Candidate, float | None, int] | None:
     """Return the candidate that the policy is surest of, with its probability and tier; None when it accepts none.
 
-    `align` is the local embedder's, which the verifier looks closer with.
+    They come nearest first. `align` is the local embedder's, which the verifier looks closer with, for milliseconds a
+    candidate: it is asked only when none has the same words, and not beyond the first of which it is sure.
     """
-    asked = read_question(wanted.question)
-    accepted: list[tuple[Candidate, float | None, int]] = []
+    asked, known = read_question(wanted.question), align if calibrated else None
+    open_still: list[tuple[bool, Candidate, Question]] = []
     for candidate in candidates:
-        one = _judge(asked, candidate, wanted, calibrated=calibrated, align=align)
-        if one is not None:
-            accepted.append((candidate, *one))
-            if one[1] == 0:
-                break  # candidates come nearest first, and no tier is surer
+        stored = read_question(candidate.question)
+        judgement = _screen(asked, stored, candidate, wanted, reaches=known is not None)
+        if judgement is None:
+            open_still.append((is_same_words(asked, stored), candidate, stored))
+        elif judgement.accepted:
+            return candidate, judgement.probability, find_tier(judgement.band, judgement.probability)
+    accepted: list[tuple[Candidate, float | None, int]] = []
+    for _, candidate, stored in sorted(open_still, key=lambda one: not one[0]):
+        judgement = verify(asked, stored, candidate.similarity, known)
+        tier = find_tier(judgement.band, judgement.probability)
+        if judgement.accepted:
+            accepted.append((candidate, judgement.probability, tier))
+            if tier <= SURE_TIER:
+                break
     return min(accepted, key=lambda one: (one[2], -(one[1] or 0.0), -one[0].similarity), default=None)
 
 
-def _judge(
-    asked: Question, candidate: Candidate, wanted: Wanted, *, calibrated: bool, align: Align | None
-) -> tuple[float | None, int] | None:
+def _screen(
+    asked: Question, stored: Question, candidate: Candidate, wanted: Wanted, *, reaches: bool
+) -> Judgement | None:
     floor = wanted.floor if wanted.floor is not None else wanted.rules.floor
     if wanted.floor is not None and candidate.similarity < wanted.floor:
-        return None  # who names a floor wants nothing below it, however sure the policy is
-    verdict = judge(
-        asked,
-        read_question(candidate.question),
-        candidate.similarity,
-        floor=floor,
-        calibrated=calibrated,
-        echoes=candidate.echoes,
-        align=align,
-    )
-    return (verdict.probability, find_tier(verdict.band, verdict.probability)) if verdict.accepted else None
+        # Who names a floor wants nothing below it, however sure the policy is.
+        return Judgement(accepted=False, reason="below_floor")
+    return screen(asked, stored, candidate.similarity, floor=floor, reaches=reaches, echoes=candidate.echoes)

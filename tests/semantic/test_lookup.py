@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 
+from app.likeness.embedder import LocalEmbedder
 from app.likeness.judge import POLICY_VERSION
 from app.semantic.embedding import LocalVectors, RemoteVectors
 from app.semantic.evidence import judge_standing
@@ -321,6 +322,36 @@ def test_who_is_chosen_among_equals():
     chosen = choose(wanted, candidates, calibrated=True)
     assert chosen is not None
     assert (chosen[0].key, chosen[2]) == (make_key(0), 0)
+
+
+def test_no_more_is_computed_than_it_takes():
+    """The same words need no tokens, wherever they stand; a sure candidate ends the search, a likely one does not."""
+    looked: list[str] = []
+    said = {
+        "How can I learn to sing well?": 5.0,
+        "What should I do to learn singing?": 2.0,
+        "Teach me how to sing": 5.0,
+    }
+
+    def align(_, stored):
+        looked.append(stored)
+        return embedder.align(STORED, STORED)[0], lambda: said[stored]
+
+    def pick(*texts):
+        looked.clear()
+        candidates = [
+            Candidate(key=make_key(n), question=text, echoes=frozenset(), similarity=0.96 - n / 100)
+            for n, text in enumerate(texts)
+        ]
+        chosen = choose(want("How do I learn to sing?"), candidates, calibrated=True, align=align)
+        return chosen and (chosen[0].question, chosen[2])
+
+    embedder = LocalEmbedder.load()
+    sure, likely, sure_too = said
+    same = "how do i learn to sing"
+    assert (pick(sure, likely, same), looked) == ((same, 0), [])
+    assert (pick(sure, sure_too), looked) == ((sure, 1), [sure])
+    assert (pick(likely, sure, sure_too)[0], looked) == (sure, [likely, sure])
 
 
 def test_an_answer_about_something_else_is_not_chosen():

@@ -124,7 +124,8 @@ class Reader:
         sharp, alike, close = self._weights["partner"].T[:, :, None, None]
         share = _share_out(sharp * near + alike * same - close * far)
         partner, place = share @ other, share @ places
-        waves = (_wave(np.broadcast_to(own, place.shape)), _wave(place), _wave(place - own))
+        here = _wave(own)
+        waves = (np.broadcast_to(here, (len(place), *here.shape)), _wave(place), _wave(place - own))
         parts = [plain, partner, np.abs(plain - partner), plain * partner, _mark(text, near, same, place), *waves]
         state = self._apply("token", np.concatenate(parts, axis=-1, dtype=np.float32))
         for block in range(self._blocks):
@@ -143,9 +144,15 @@ class Reader:
         return state + self._apply(f"{name}.narrow", wide)
 
     def _even(self, state: "Vector", name: str) -> "Vector":
-        state = state - state.mean(axis=-1, keepdims=True)
-        size = (state**2).mean(axis=-1, keepdims=True) + 1e-5
-        return state / size**0.5 * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        import numpy as np
+
+        width = state.shape[-1]
+        state = state - np.add.reduce(state, axis=-1, keepdims=True) / width
+        size = np.add.reduce(state * state, axis=-1, keepdims=True) / width + 1e-5
+        state /= np.sqrt(size)
+        state *= self._weights[f"{name}.weight"]
+        state += self._weights[f"{name}.bias"]
+        return state
 
 
 @cache
@@ -162,29 +169,40 @@ def _mark(text: Tokens, near: "Vector", same: "Vector", place: "Vector") -> "Vec
     rare = np.log(np.maximum(np.array(text.ids), COMMON) / 1000) / RAREST
     step = place - np.concatenate([place[:, :1] - 1, place[:, :-1]], axis=1) - 1
     shift = place - np.arange(place.shape[1], dtype=np.float32)
-    marks = [
-        near.max(axis=1) * 3 - 2, same.max(axis=1), np.maximum(equal, 0), rare,
-        (shift / 8).clip(-3, 3), (step / 4).clip(-3, 3), np.abs(step) > 0.6,
-    ]  # fmt: skip
-    return np.stack([np.broadcast_to(one, place.shape) for one in marks], axis=-1, dtype=np.float32)
+    marks = np.empty((*place.shape, 7), dtype=np.float32)
+    marks[..., 0], marks[..., 1] = near.max(axis=1) * 3 - 2, same.max(axis=1)
+    marks[..., 2], marks[..., 3] = np.maximum(equal, 0), rare
+    marks[..., 4], marks[..., 5] = (shift / 8).clip(-3, 3), (step / 4).clip(-3, 3)
+    marks[..., 6] = np.abs(step) > 0.6
+    return marks
 
 
 def _wave(place: "Vector") -> "Vector":
     """Write places so that a net can tell near ones apart and far ones as well."""
     import numpy as np
 
-    turns = place[..., None] * LONGEST_WAVE ** (-np.arange(WAVES) / WAVES)
-    return np.concatenate([np.sin(turns), np.cos(turns)], axis=-1).astype(np.float32)
+    turns = place[..., None] * (LONGEST_WAVE ** (-np.arange(WAVES) / WAVES)).astype(np.float32)
+    return np.concatenate([np.sin(turns), np.cos(turns)], axis=-1)
 
 
 def _bend(values: "Vector") -> "Vector":
     import numpy as np
 
-    return 0.5 * values * (1 + np.tanh(0.7978845608 * values * (1 + 0.044715 * values * values)))
+    turned = values * values
+    turned *= 0.044715
+    turned += 1
+    turned *= values
+    turned *= 0.7978845608
+    np.tanh(turned, out=turned)
+    turned += 1
+    turned *= values
+    turned *= 0.5
+    return turned
 
 
 def _share_out(values: "Vector") -> "Vector":
     import numpy as np
 
-    found = np.exp(values - values.max(axis=-1, keepdims=True))
-    return found / found.sum(axis=-1, keepdims=True)
+    found = np.exp(values - np.maximum.reduce(values, axis=-1, keepdims=True))
+    found /= np.add.reduce(found, axis=-1, keepdims=True)
+    return found

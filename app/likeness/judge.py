@@ -78,11 +78,11 @@ def screen(
     return None
 
 
-def verify(asked: Question, stored: Question, cosine: float, align: Align | None) -> Judgement:
-    """Judge what `screen` leaves open; without `align` by the words alone."""
+def verify(asked: Question, stored: Question, cosine: float, align: Align | None, least: float = 0.0) -> Judgement:
+    """Judge what `screen` leaves open; without `align` by the words alone. A probability below `least` is no use."""
     same = is_same_words(asked, stored)
     likely = LIKELY_BY_WORDS if align is None else LIKELY
-    enough = LIKELY_SAME if same else likely
+    enough = max(LIKELY_SAME if same else likely, least)
     probability = estimate(asked, stored, cosine, align, enough)
     if probability < enough:
         return Judgement(accepted=False, probability=probability, reason="unsure")

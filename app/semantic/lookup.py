@@ -15,7 +15,7 @@ from app.likeness.question import Question, read_question
 from app.likeness.verifier import Align
 from app.semantic.comparing import compare_answers
 from app.semantic.embedding import Embedder, LocalVectors
-from app.semantic.evidence import find_tier, judge_standing
+from app.semantic.evidence import SURE, find_tier, judge_standing
 from app.semantic.log import DecisionLog
 from app.semantic.store import READER_OPTIONS, find_candidates, find_scope
 from app.semantic.types import TIERS, Candidate, Evidence, Likeness, Standing
@@ -171,10 +171,11 @@ class SemanticCache:
 def choose(
     wanted: Wanted, candidates: list[Candidate], *, calibrated: bool, align: Align | None = None
 ) -> tuple[Candidate, float | None, int] | None:
-    """Return the candidate that the policy is surest of, with its probability and tier; None when it accepts none.
+    """Return the nearest candidate of the surest tier, with its probability and tier; None when none is accepted.
 
     They come nearest first. `align` is the local embedder's, which the verifier looks closer with, for milliseconds a
-    candidate: it is asked only when none has the same words, and not beyond the first of which it is sure.
+    candidate: it is asked only when none has the same words, not beyond the first of which it is sure, and beyond the
+    first that is likely for one of which it is.
     """
     asked, known = read_question(wanted.question), align if calibrated else None
     open_still: list[tuple[bool, Candidate, Question]] = []
@@ -185,15 +186,14 @@ def choose(
             open_still.append((is_same_words(asked, stored), candidate, stored))
         elif judgement.accepted:
             return candidate, judgement.probability, find_tier(judgement.band, judgement.probability)
-    accepted: list[tuple[Candidate, float | None, int]] = []
+    best: tuple[Candidate, float | None, int] | None = None
     for _, candidate, stored in sorted(open_still, key=lambda one: not one[0]):
-        judgement = verify(asked, stored, candidate.similarity, known)
-        tier = find_tier(judgement.band, judgement.probability)
+        judgement = verify(asked, stored, candidate.similarity, known, SURE if best else 0.0)
         if judgement.accepted:
-            accepted.append((candidate, judgement.probability, tier))
-            if tier <= SURE_TIER:
+            best = (candidate, judgement.probability, find_tier(judgement.band, judgement.probability))
+            if best[2] <= SURE_TIER:
                 break
-    return min(accepted, key=lambda one: (one[2], -(one[1] or 0.0), -one[0].similarity), default=None)
+    return best
 
 
 def _screen(

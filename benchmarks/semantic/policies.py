@@ -138,15 +138,13 @@ def _find(
         return None
     near = matrix[: len(entries)] @ asked.vector
     best = [int(near.argmax())] if candidates == 1 else [int(i) for i in np.argsort(-near)[:candidates]]
-    accepted: list[tuple[tuple[bool, bool, float, float], Request, str]] = []
+    accepted: list[tuple[tuple[bool, bool, float], Request, str]] = []
     for at in best:
         found, stored = entries[at]
         judgement = serve(asked, stored, float(near[at]))
         if judgement.accepted:
-            # As in the gateway: the same words, else the nearest of which it is sure, else the likeliest.
-            probability = judgement.probability or 0.0
-            sure = judgement.band == "same_words" or probability >= SURE
-            rank = (judgement.band == "same_words", sure, 0.0 if sure else probability, float(near[at]))
+            # As in the gateway: the nearest with the same words, else the nearest that is sure, else the nearest.
+            rank = (judgement.band == "same_words", (judgement.probability or 0.0) >= SURE, float(near[at]))
             accepted.append((rank, found, judgement.band))
     return max(accepted, key=lambda one: one[0])[1:] if accepted else None
 
